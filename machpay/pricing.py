@@ -1,0 +1,70 @@
+"""What an execution costs: exact decimals from the declaration to the ``end`` event."""
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final
+
+import msgspec
+
+__all__ = ["Pricing", "estimate_tokens"]
+
+_QUANTUM: Final = Decimal("1e-9")
+_FIELDS: Final = ("base_usd", "per_token_usd", "per_second_usd")
+_ZERO: Final = Decimal(0)
+
+
+class Pricing(msgspec.Struct, frozen=True, kw_only=True):
+    """A skill's price.
+
+    Attributes:
+        base_usd: Once per execution.
+        per_token_usd: Per output token.
+        per_second_usd: Per second from the claim by a worker to the terminal event.
+    """
+
+    base_usd: Decimal = _ZERO
+    per_token_usd: Decimal = _ZERO
+    per_second_usd: Decimal = _ZERO
+
+    @classmethod
+    def of(cls, prices: Mapping[str, object]) -> "Pricing":
+        """Read a price as the guide writes it: ``{"base_usd": 0.001, "per_token_usd": ...}``.
+
+        Raises:
+            ValueError: An unknown key, or a price that is not a finite number >= 0.
+        """
+        unknown = sorted(set(prices) - set(_FIELDS))
+        if unknown:
+            raise ValueError(f"pricing has no {unknown[0]!r}; it takes {', '.join(_FIELDS)}")
+        return cls(**{name: _usd(name, value) for name, value in prices.items()})
+
+    def cost(self, *, tokens: int, milliseconds: int) -> Decimal:
+        """Compute the cost, rounded half to even at 1e-9 USD.
+
+        Args:
+            tokens: Output tokens.
+            milliseconds: The execution's billed time.
+        """
+        seconds = Decimal(milliseconds) / 1000
+        exact = self.base_usd + self.per_token_usd * tokens + self.per_second_usd * seconds
+        rounded = exact.quantize(_QUANTUM, ROUND_HALF_EVEN).normalize()
+        # normalize() writes 100 as 1E+2, which is valid JSON but surprises readers.
+        return rounded if rounded.as_tuple().exponent in range(-9, 1) else rounded.quantize(_ZERO)
+
+
+def _usd(name: str, value: object) -> Decimal:
+    """Take 0.002 to mean 0.002: through its shortest decimal form, not its binary value."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise ValueError(f"{name} is a number of USD, not {value!r}")  # noqa: TRY004
+    try:
+        price = Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError(f"{name} is a number of USD, not {value!r}") from None
+    if not price.is_finite() or price < 0:
+        raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
+    return price
+
+
+def estimate_tokens(characters: int) -> int:
+    """Estimate output tokens when a handler does not report them: one per 4 characters, up."""
+    return -(-characters // 4)

@@ -1,0 +1,8 @@
+"""The HTTP surface of executions (needs the extra ``machpay[serve]``).
+
+``executions``  what the surface needs from whatever runs executions: a protocol
+``routes``      the routes, the same for an edge and for a skill server
+``responses``   error bodies and the SSE response
+``memory``      executions run in this process, their logs kept in memory
+``server``      ``skill.serve()``
+"""

@@ -1,0 +1,168 @@
+"""What the HTTP surface needs from whatever runs executions.
+
+Two implementations: ``edge.executions`` (Redis: durable, any edge) and ``machpay.serve.memory``
+(a skill server: this process, while it lives).
+"""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Protocol
+
+import msgspec
+
+from machpay._position import Position
+from machpay.pricing import Pricing
+
+
+class ApiError(Exception):
+    """A request that is refused: becomes ``{"error": {"code", "message"}}``.
+
+    Attributes:
+        status: The HTTP status.
+        code: The stable word, from the same list as the stream's ``error`` event.
+        message: One sentence for people. Goes to the client: no internals in it.
+        retry_after: Seconds for a ``Retry-After`` header, if any.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Unavailable(Exception):  # noqa: N818 - a state, not a fault of the request
+    """The store cannot be reached right now; nothing was lost, try again."""
+
+
+class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A skill as the registry lists it.
+
+    Attributes:
+        id: The skill's id.
+        name: For people.
+        description: For people.
+        streaming: Whether output arrives in pieces.
+        pricing: Its price.
+        timeout: The longest an execution may run, in s.
+        live: Whether a worker that has it was seen lately.
+    """
+
+    id: str
+    name: str
+    description: str = ""
+    streaming: bool = True
+    pricing: Pricing = Pricing()
+    timeout: float = 3600.0
+    live: bool = True
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to start an execution, already checked.
+
+    Attributes:
+        skill: The skill to run.
+        input: The caller's input.
+        account: Who pays and who may read.
+    """
+
+    skill: SkillInfo
+    input: dict[str, Any]
+    account: str
+
+
+class ExecutionInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What ``GET /v1/executions/{id}`` answers.
+
+    Attributes:
+        execution_id: Its id.
+        skill_id: What it runs.
+        status: ``queued``, ``running``, ``completed``, ``failed`` or ``cancelled``.
+        attempt: The attempt that runs or ran last; 0 before the first claim.
+        text: All text so far, of the attempt that counts.
+        cursor: Where ``text`` ends: tail the stream from here to go on without a gap.
+        created_at: When it was started, in ms since the epoch.
+        tokens_used: Output tokens, once completed.
+        cost_usd: The cost, once completed.
+        duration_ms: Claim to end in ms, once completed.
+        error: ``{"code", "message"}`` when it failed.
+    """
+
+    execution_id: str
+    skill_id: str
+    status: str
+    attempt: int
+    text: str
+    cursor: str
+    created_at: int
+    tokens_used: int | None = None
+    cost_usd: Decimal | None = None
+    duration_ms: int | None = None
+    error: dict[str, str] | None = None
+
+
+class Place(Enum):
+    """Where a cursor stands in a log."""
+
+    WITHIN = "within"
+    """Events follow, or may follow."""
+    AFTER_END = "after_end"
+    """The cursor is the terminal event's: nothing follows, ever."""
+    BEYOND = "beyond"
+    """The log is shorter than what the reader has seen: Redis lost its tail."""
+
+
+class Executions(Protocol):
+    """Starting, finding and reading executions.
+
+    Every method raises :class:`Unavailable` when the store cannot be reached.
+    """
+
+    async def skills(self) -> list[SkillInfo]:
+        """List the registry, by id."""
+        ...
+
+    async def skill(self, skill_id: str) -> SkillInfo | None:
+        """Find a skill; ``None`` when no worker ever announced it."""
+        ...
+
+    async def start(self, request: StartRequest) -> str:
+        """Start an execution: its log begins with ``start`` and its job is queued.
+
+        Returns:
+            The execution's id.
+
+        Raises:
+            ApiError: It is refused.
+        """
+        ...
+
+    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+        """Find where a reader stands.
+
+        Raises:
+            ApiError: 404, the execution is unknown, expired or another account's.
+        """
+        ...
+
+    def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+        """Read frames after a position, in order, live, until the terminal event.
+
+        Yields:
+            Bytes that end on an event boundary: several frames joined, or a heartbeat. The
+            iterator ends after the terminal event, or early (the reader reconnects) when the
+            server drains.
+        """
+        ...
+
+    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+        """Describe an execution.
+
+        Raises:
+            ApiError: 404, as for :meth:`locate`.
+        """
+        ...
