@@ -71,7 +71,8 @@ Output: TypeAlias = str | Chunk | Usage
 """What a handler may yield or return."""
 
 Handler: TypeAlias = Callable[
-    [SkillInput], Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | None] | Output | None
+    [SkillInput],
+    Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | None] | Output | None,
 ]
 """A sync or async generator function, or a plain function or coroutine function."""
 
@@ -107,7 +108,7 @@ class Skill:
 
     def __init__(
         self,
-        id: str,  # noqa: A002 - the guide's word
+        id: str,
         *,
         name: str | None = None,
         description: str = "",
@@ -118,19 +119,24 @@ class Skill:
         idle_timeout: float = 300.0,
         max_output_bytes: int = 16 * MIB,
     ) -> None:
-        if not isinstance(id, str) or _skill_id.fullmatch(id) is None:
+        if _skill_id.fullmatch(str(id)) is None:
             raise ValueError(
                 f"a skill's id is 1 to 128 characters of [A-Za-z0-9._-] and starts with a letter "
                 f"or digit, not {id!r}"
             )
         if price_usd is not None and pricing is not None:
             raise ValueError(f"skill {id!r}: give price_usd or pricing, not both")
-        for argument, value in (
-            ("timeout", timeout),
-            ("idle_timeout", idle_timeout),
-            ("max_output_bytes", max_output_bytes),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
+        limits: dict[str, object] = {
+            "timeout": timeout,
+            "idle_timeout": idle_timeout,
+            "max_output_bytes": max_output_bytes,
+        }
+        for argument, value in limits.items():
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 < value < 1e12
+            ):
                 raise ValueError(f"skill {id!r}: {argument} must be a number > 0, not {value!r}")
         self.id = id
         self.name = name or id

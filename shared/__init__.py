@@ -1,0 +1,1 @@
+"""What edge, workers and ops share: internal, never installed, never seen by a client."""

@@ -35,7 +35,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
-class Unavailable(Exception):  # noqa: N818 - a state, not a fault of the request
+class Unavailable(Exception):
     """The store cannot be reached right now; nothing was lost, try again."""
 
 

@@ -1,0 +1,80 @@
+-- The only writer of event logs: fence, terminal lock, idempotent re-flush, batch, publish, TTL.
+--
+-- KEYS[1]  the log, and the channel its batches are published on
+-- ARGV[1]  attempt of the writer
+-- ARGV[2]  seq of the batch's first event: the writer's last seq + 1
+-- ARGV[3]  TTL of the log in ms from now; 0 leaves it as it is
+-- ARGV[4]  internal field of the first entry (owner, terms); '' for none
+-- ARGV[5]  type of the first event, ARGV[6] its payload; then the next event's, and so on.
+--          A payload is one line of JSON; a terminal event can only be the last of its batch.
+--
+-- Answers {status, attempt of the log's last entry, its seq}, as before the call:
+--   OK       all events of the batch are in the log, each once
+--   FENCED   the log belongs to a later attempt, or this attempt to another writer
+--   ENDED    the log has its terminal event
+--   MOVED    a later attempt than the log's last began from an old view of it: look again
+--   LOST     the log ends before the writer's last event: Redis lost its tail
+--   EXPIRED  there is no log; only a start entry makes one
+local log, attempt = KEYS[1], tonumber(ARGV[1])
+local seq, ttl, origin = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local count = (#ARGV - 4) / 2
+local top_attempt, top_seq, written = 0, 0, 0
+
+local function id(n)
+  return string.format('%d-%d', attempt, n)
+end
+
+local top = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+if top then
+  local a, s = string.match(top[1], '^(%d+)-(%d+)$')
+  top_attempt, top_seq = tonumber(a), tonumber(s)
+  if attempt < top_attempt then
+    return {'FENCED', top_attempt, top_seq}
+  end
+  if seq > top_seq + 1 then
+    return {'LOST', top_attempt, top_seq}
+  end
+  if seq <= top_seq then
+    if attempt > top_attempt then
+      return {'MOVED', top_attempt, top_seq}
+    end
+    -- What is there under our attempt must be what we are writing: a flush whose answer was lost.
+    -- Else somebody else writes under our attempt, and was first.
+    written = math.min(count, top_seq - seq + 1)
+    local there = redis.call('XRANGE', log, id(seq), id(seq + written - 1))
+    if #there ~= written then
+      return {'FENCED', top_attempt, top_seq}
+    end
+    for i = 1, written do
+      local fields = there[i][2]
+      if fields[2] ~= ARGV[3 + 2 * i] or fields[4] ~= ARGV[4 + 2 * i] then
+        return {'FENCED', top_attempt, top_seq}
+      end
+    end
+  end
+  local last = top[2][2]
+  if written < count and (last == 'end' or last == 'error') then
+    return {'ENDED', top_attempt, top_seq}
+  end
+elseif attempt ~= 0 or seq ~= 1 then
+  return {'EXPIRED', 0, 0}
+end
+
+for i = written + 1, count do
+  local e, d = ARGV[3 + 2 * i], ARGV[4 + 2 * i]
+  if i == 1 and origin ~= '' then
+    redis.call('XADD', log, id(seq), 'e', e, 'd', d, 'o', origin)
+  else
+    redis.call('XADD', log, id(seq + i - 1), 'e', e, 'd', d)
+  end
+end
+if ttl > 0 then
+  redis.call('PEXPIRE', log, ttl)
+end
+-- Whole, even when a part of it was there already: readers skip what they have.
+local batch = {id(seq)}
+for i = 5, #ARGV do
+  batch[i - 3] = ARGV[i]
+end
+redis.call('SPUBLISH', log, table.concat(batch, '\n'))
+return {'OK', top_attempt, top_seq}

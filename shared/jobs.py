@@ -1,0 +1,89 @@
+"""The job: what an edge queues and a worker runs. ``job`` is arq's word; everywhere else it is an
+execution.
+
+The format is arq's own (``arq.jobs.serialize_job``) with msgpack in place of pickle, so that
+``arq.jobs.Job`` and arq's tools read our queue. The input stays the JSON that the client sent:
+msgpack has no integers past 64 bits, JSON has.
+"""
+
+import time
+from typing import Any, Final
+
+import msgspec
+from arq.jobs import serialize_job
+
+from shared.keys import BELL, BELL_TOKENS, QUEUE, job_key, result_key
+from shared.redis import Client, load_script
+from shared.terms import Terms, decode_terms, encode_terms
+
+FUNCTION: Final = "execute"
+"""The one arq function there is."""
+
+JOB_TTL: Final = 24 * 3600.0
+"""How long a job may wait for a worker, in s (arq's own limit)."""
+
+
+class Execute(msgspec.Struct, frozen=True, kw_only=True):
+    """Run one execution.
+
+    Attributes:
+        execution_id: Which one; also arq's job id.
+        input: The caller's input, a JSON object.
+        terms: What was agreed, as in the log's first entry.
+    """
+
+    execution_id: str
+    input: bytes
+    terms: bytes
+
+    @classmethod
+    def of(cls, execution_id: str, data: dict[str, Any], terms: Terms) -> "Execute":
+        """Make the job of an execution."""
+        return cls(
+            execution_id=execution_id, input=msgspec.json.encode(data), terms=encode_terms(terms)
+        )
+
+    def decode(self) -> tuple[dict[str, Any], Terms]:
+        """Decode input and terms.
+
+        Raises:
+            msgspec.DecodeError: The job was damaged.
+        """
+        return msgspec.json.decode(self.input, type=dict[str, Any]), decode_terms(self.terms)
+
+
+class Queue:
+    """Queues executions.
+
+    Args:
+        redis: The queue's Redis.
+    """
+
+    def __init__(self, redis: Client) -> None:
+        self._enqueue = load_script(redis, "shared", "enqueue.lua")
+        self._redis = redis
+
+    async def put(self, job: Execute) -> bool:
+        """Queue an execution; safe to repeat when the answer was lost.
+
+        Returns:
+            False when it was queued already.
+        """
+        payload = serialize_job(
+            FUNCTION,
+            (),
+            msgspec.to_builtins(job, builtin_types=(bytes,)),
+            None,
+            time.time_ns() // 1_000_000,
+            serializer=msgspec.msgpack.encode,
+        )
+        execution_id = job.execution_id
+        added = await self._enqueue(
+            [job_key(execution_id), result_key(execution_id), QUEUE, BELL],
+            [execution_id, payload, int(JOB_TTL * 1000), BELL_TOKENS],
+        )
+        return bool(added)
+
+    async def depth(self) -> int:
+        """Count queued and running executions."""
+        return int(await self._redis.zcard(QUEUE))

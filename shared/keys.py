@@ -1,0 +1,50 @@
+"""Every Redis key there is; no key is spelt anywhere else.
+
+====================================  =======  ====================================================
+key                                   type     what, and how long it stays
+====================================  =======  ====================================================
+``machpay:{<executionId>}:log``       stream   event log; deadline + margin, then the retention
+``machpay:queue``                     zset     execution id -> the ms from which it may be picked
+``machpay:queue:bell``                list     doorbell tokens, at most :data:`BELL_TOKENS`
+``machpay:skill:<skillId>``           string   what a worker announced; :data:`SKILL_TTL_MS`
+``machpay:skills``                    zset     skill id -> when it was announced last, in ms
+``arq:job:<executionId>``             string   the job; arq's own key, as ``arq.jobs.Job`` reads it
+``arq:in-progress:<executionId>``     string   the lease: the holder's token; the lease's time
+``arq:retry:<executionId>``           string   arq's count of picks; 1 day
+====================================  =======  ====================================================
+
+The hash tag keeps all keys of an execution in one Cluster slot. The queue lives on one Redis
+(arq can't use a Cluster: python-arq#358).
+"""
+
+from typing import Final
+
+from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix
+
+QUEUE: Final = "machpay:queue"
+BELL: Final = "machpay:queue:bell"
+BELL_TOKENS: Final = 1000
+SKILLS: Final = "machpay:skills"
+SKILL_TTL_MS: Final = 24 * 3600 * 1000
+
+LEASE_PREFIX: Final[str] = in_progress_key_prefix
+
+
+def log_key(execution_id: str) -> str:
+    """Name the event log of an execution, and the channel its batches are published on."""
+    return f"machpay:{{{execution_id}}}:log"
+
+
+def skill_key(skill_id: str) -> str:
+    """Name the announcement of a skill."""
+    return f"machpay:skill:{skill_id}"
+
+
+def job_key(execution_id: str) -> str:
+    """Name the queued job of an execution."""
+    return job_key_prefix + execution_id
+
+
+def result_key(execution_id: str) -> str:
+    """Name arq's result of a job (never written here; read to stay compatible)."""
+    return result_key_prefix + execution_id

@@ -1,0 +1,250 @@
+"""The event log: one Redis Stream per execution, the only truth about it.
+
+Entry ids are explicit, ``<attempt>-<seq>``: ``seq`` is contiguous from 1 over the whole log, the
+edge's ``start`` is ``0-1``, the claim of attempt *n* and all that it writes is ``n-...``. An id
+ordered like this makes the fence native: Redis refuses ids that go backwards, whoever sends them.
+
+``append.lua`` is the only writer. It publishes each batch on the channel of the log's own name in
+the same atomic step, so what a live reader is pushed is, byte for byte and in order, what the log
+has. Pushes are only an accelerator: a reader that doubts reads the log.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from machpay._position import ORIGIN, Position
+from machpay.events import TERMINAL
+from shared.keys import log_key
+from shared.redis import Client, load_script
+from shared.terms import Terms, decode_terms
+
+CLAIM: Final = "claim"
+"""The internal entry that begins an attempt; no client ever sees it."""
+
+READ_COUNT: Final = 1000
+"""How many entries one read of the log takes: XRANGE is fastest from here on, and the reply stays
+well under a MB for ordinary chunks."""
+
+RUNNING_MARGIN: Final = 600.0
+"""How long a log outlives its execution's deadline when nobody writes its end, in s."""
+
+NewEvent: TypeAlias = tuple[str, bytes]
+"""An event to append: its type, and its payload as one line of JSON."""
+
+_TERMINAL: Final = frozenset(name.encode() for name in TERMINAL)
+
+
+class LogError(Exception):
+    """An append was refused. Nothing of the batch was written.
+
+    Attributes:
+        top: The position of the log's last entry.
+    """
+
+    def __init__(self, execution_id: str, top: Position) -> None:
+        super().__init__(f"{execution_id} at {top}")
+        self.execution_id = execution_id
+        self.top = top
+
+
+class Fenced(LogError):
+    """The log belongs to a later attempt, or this attempt to another writer: stop."""
+
+
+class Ended(LogError):
+    """The log has its terminal event: nothing can follow."""
+
+
+class Moved(LogError):
+    """The writer began a new attempt from an old view of the log: look again, try again."""
+
+
+class Lost(LogError):
+    """The log ends before the writer's last event: Redis lost its tail."""
+
+
+class Expired(LogError):
+    """There is no log, and only a ``start`` makes one."""
+
+
+_REFUSALS: Final[dict[bytes, type[LogError]]] = {
+    b"FENCED": Fenced,
+    b"ENDED": Ended,
+    b"MOVED": Moved,
+    b"LOST": Lost,
+    b"EXPIRED": Expired,
+}
+
+
+class Entry(NamedTuple):
+    """One entry, as Redis has it.
+
+    Attributes:
+        id: ``<attempt>-<seq>``.
+        type: ``start``, ``claim``, ``chunk``, ``end`` or ``error``.
+        data: The payload, one line of JSON.
+    """
+
+    id: bytes
+    type: bytes
+    data: bytes
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        attempt, _, seq = self.id.partition(b"-")
+        return Position(int(attempt), int(seq))
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self.type in _TERMINAL
+
+    @property
+    def visible(self) -> bool:
+        """Whether clients see it."""
+        return self.type != b"claim"
+
+
+class Summary(NamedTuple):
+    """The two ends of a log.
+
+    Attributes:
+        terms: What was agreed at the start.
+        last: The last entry.
+    """
+
+    terms: Terms
+    last: Entry
+
+
+class EventLog:
+    """Reads and appends event logs.
+
+    Args:
+        redis: The logs' Redis. The reply to XRANGE and XREVRANGE is taken raw from this client on:
+            redis-py's own parsing costs more than the rest of a read.
+        retention: How long a log stays after its terminal event, in s.
+    """
+
+    def __init__(self, redis: Client, *, retention: float = 3600.0) -> None:
+        self._redis = redis
+        self._retention_ms = int(retention * 1000)
+        self._append = load_script(redis, "shared", "append.lua")
+        for command in ("XRANGE", "XREVRANGE"):
+            redis.set_response_callback(command, _raw)  # type: ignore[arg-type] # stub wants **kwargs: Any
+
+    async def start(self, execution_id: str, start: bytes, origin: bytes, *, ttl: float) -> None:
+        """Begin a log with its ``start`` entry.
+
+        Args:
+            execution_id: The execution.
+            start: The ``start`` event's payload.
+            origin: The encoded :class:`~shared.terms.Terms`.
+            ttl: How long the log stays unless something is appended, in s.
+
+        Raises:
+            LogError: There is a log of that id with another start.
+        """
+        await self._write(execution_id, Position(0, 1), [("start", start)], ttl, origin)
+
+    async def append(
+        self,
+        execution_id: str,
+        first: Position,
+        events: Sequence[NewEvent],
+        *,
+        ttl: float = 0.0,
+    ) -> None:
+        """Append a batch, all of it or nothing; safe to repeat when the answer was lost.
+
+        Args:
+            execution_id: The execution.
+            first: The writer's attempt, and the seq of the batch's first event: its last one + 1.
+            events: What to append. A terminal event can only be the last, and sets the TTL to the
+                retention.
+            ttl: When > 0, how long the log stays from now, in s.
+
+        Raises:
+            ValueError: A terminal event is not the last of the batch.
+            Fenced: A later attempt has the log.
+            Ended: The log has its terminal event.
+            Moved: A new attempt began from an old view of the log.
+            Lost: Redis lost the log's tail.
+            Expired: There is no log.
+        """
+        await self._write(execution_id, first, events, ttl, b"")
+
+    async def _write(
+        self,
+        execution_id: str,
+        first: Position,
+        events: Sequence[NewEvent],
+        ttl: float,
+        origin: bytes,
+    ) -> None:
+        if any(kind in TERMINAL for kind, _ in events[:-1]):
+            raise ValueError("a terminal event can only be the last of its batch")
+        ttl_ms = int(ttl * 1000)
+        if events[-1][0] in TERMINAL:
+            ttl_ms = self._retention_ms
+        args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
+        for event in events:
+            args += event
+        status, attempt, seq = await self._append([log_key(execution_id)], args)
+        if status != b"OK":
+            raise _REFUSALS[status](execution_id, Position(attempt, seq))
+
+    async def read(
+        self, execution_id: str, after: Position = ORIGIN, *, count: int = READ_COUNT
+    ) -> list[Entry]:
+        """Read entries in order.
+
+        Args:
+            execution_id: The execution.
+            after: The position to go on from; not read again.
+            count: The most entries to read.
+
+        Returns:
+            Entries, the internal claims among them; empty at the end of the log, or without one.
+        """
+        rows = await self._redis.xrange(log_key(execution_id), f"({after}", "+", count)
+        return [Entry(row[0], row[1][1], row[1][3]) for row in rows]
+
+    async def last(self, execution_id: str) -> Entry | None:
+        """Read the last entry; ``None`` when there is no log."""
+        rows = await self._redis.xrevrange(log_key(execution_id), "+", "-", 1)
+        return Entry(rows[0][0], rows[0][1][1], rows[0][1][3]) if rows else None
+
+    async def describe(self, execution_id: str) -> Summary | None:
+        """Read both ends of a log in one round trip; ``None`` when there is no log."""
+        key = log_key(execution_id)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.xrange(key, "-", "+", 1)
+            pipe.xrevrange(key, "+", "-", 1)
+            head, tail = await pipe.execute()
+        if not head:
+            return None
+        fields = head[0][1]
+        # A foreign stream under our key has no terms: not one of our logs.
+        if len(fields) < 6 or fields[4] != b"o":
+            return None
+        return Summary(decode_terms(fields[5]), Entry(tail[0][0], tail[0][1][1], tail[0][1][3]))
+
+
+def _raw(reply: Any, **_options: Any) -> Any:
+    return reply
+
+
+def parse_batch(payload: bytes) -> tuple[Position, list[tuple[bytes, bytes]]]:
+    """Read what the append script published.
+
+    Args:
+        payload: ``<attempt>-<seq>``, then type and payload of each event, LF between all of them.
+
+    Returns:
+        The position of the first event, and ``(type, payload)`` of each.
+    """
+    first, *rest = payload.split(b"\n")
+    attempt, _, seq = first.partition(b"-")
+    return Position(int(attempt), int(seq)), list(zip(rest[::2], rest[1::2], strict=True))

@@ -1,0 +1,112 @@
+"""Connections to Redis: the one place that knows about time-outs, retries and pools."""
+
+from collections.abc import Awaitable
+from importlib.resources import files
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError,
+)
+
+Client: TypeAlias = Redis
+
+COMMAND_TIMEOUT: Final = 5.0
+"""How long one command may take, in s; blocking commands ask for less than this."""
+
+CONNECT_TIMEOUT: Final = 2.0
+"""How long opening a connection may take, in s."""
+
+UNREACHABLE: Final = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    OSError,
+)
+"""What a Redis that is away, starting, failing over or full answers: wait and try again."""
+
+
+class Script(Protocol):
+    """A Lua script, loaded on first use."""
+
+    def __call__(self, keys: list[str], args: list[Any]) -> Awaitable[Any]:
+        """Run it."""
+        ...
+
+
+def connect(url: str) -> Client:
+    """Make a client for short commands.
+
+    A command that meets a dead connection is sent again, twice at most: every script of ours is
+    idempotent, and a pooled connection that Redis closed is then nobody's error. Longer outages are
+    the caller's business, who knows how long it may wait.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+    """
+    return Redis(connection_pool=_pool(url))
+
+
+def connect_queue(url: str) -> ArqRedis:
+    """Make the queue's client: arq's, with msgpack where arq has pickle.
+
+    Args:
+        url: As for :func:`connect`.
+    """
+    return ArqRedis(
+        _pool(url),
+        job_serializer=msgspec.msgpack.encode,
+        job_deserializer=msgspec.msgpack.decode,
+    )
+
+
+def dedicated_connection(url: str) -> Connection:
+    """Make a single connection outside any pool, for a subscription. Not yet connected.
+
+    Args:
+        url: As for :func:`connect`.
+    """
+    pool = ConnectionPool.from_url(
+        url, socket_timeout=None, socket_connect_timeout=CONNECT_TIMEOUT, socket_keepalive=True
+    )
+    connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    return connection
+
+
+def load_script(client: Client, package: str, name: str) -> Script:
+    """Prepare a Lua script that lies beside a Python file.
+
+    Args:
+        client: Where it runs.
+        package: The package it lies in.
+        name: Its file name.
+    """
+    source = files(package).joinpath(name).read_text(encoding="utf-8")
+    script: Script = client.register_script(source)
+    return script
+
+
+def _pool(url: str) -> ConnectionPool:
+    # Blocking: a burst past the limit waits its turn instead of failing (arq and redis-py 5 would
+    # open up to 2**31 connections).
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=64,
+        timeout=COMMAND_TIMEOUT,
+        socket_timeout=COMMAND_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_keepalive=True,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),
+        retry_on_error=[ConnectionError, TimeoutError],
+        health_check_interval=30,
+    )

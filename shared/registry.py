@@ -1,0 +1,90 @@
+"""The live registry: which skills there are, as their workers announce them.
+
+A skill stays known for a day after its last announcement: while all of its workers are being
+replaced, executions queue up instead of being refused. ``live`` tells whether a worker was seen
+lately.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from machpay.serve.executions import SkillInfo
+from machpay.skill import Skill
+from shared.keys import SKILL_TTL_MS, SKILLS, skill_key
+from shared.redis import Client
+
+ANNOUNCE_EVERY: Final = 10.0
+"""How often a worker announces its skills, in s."""
+
+LIVE_FOR: Final = 3 * ANNOUNCE_EVERY
+"""For how long an announcement makes a skill live, in s."""
+
+_decoder: Final = msgspec.json.Decoder(SkillInfo)
+
+
+def describe_skill(skill: Skill) -> SkillInfo:
+    """Describe a skill as the registry lists it."""
+    return SkillInfo(
+        id=skill.id,
+        name=skill.name,
+        description=skill.description,
+        streaming=skill.streaming,
+        pricing=skill.pricing,
+        timeout=skill.timeout,
+    )
+
+
+class Registry:
+    """Announces and finds skills.
+
+    Args:
+        redis: The queue's Redis.
+    """
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+
+    async def announce(self, skills: Iterable[Skill]) -> None:
+        """Say that a worker has these skills, now."""
+        now = time.time_ns() // 1_000_000
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for skill in skills:
+                info = msgspec.json.encode(describe_skill(skill))
+                pipe.set(skill_key(skill.id), info, px=SKILL_TTL_MS)
+                pipe.zadd(SKILLS, {skill.id: now})
+            pipe.zremrangebyscore(SKILLS, "-inf", now - SKILL_TTL_MS)
+            pipe.pexpire(SKILLS, SKILL_TTL_MS)
+            await pipe.execute()
+
+    async def find(self, skill_id: str) -> SkillInfo | None:
+        """Find a skill; ``None`` when no worker announced it within a day."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(skill_key(skill_id))
+            pipe.pttl(skill_key(skill_id))
+            data, ttl = await pipe.execute()
+        return _read(data, ttl)
+
+    async def list(self) -> list[SkillInfo]:
+        """List all known skills, by id."""
+        ids = sorted(name.decode() for name in await self._redis.zrange(SKILLS, 0, -1))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for skill_id in ids:
+                pipe.get(skill_key(skill_id))
+                pipe.pttl(skill_key(skill_id))
+            replies = await pipe.execute()
+        infos = (_read(data, ttl) for data, ttl in zip(replies[::2], replies[1::2], strict=True))
+        return [info for info in infos if info is not None]
+
+
+def _read(data: bytes | None, ttl_ms: int) -> SkillInfo | None:
+    if data is None:
+        return None
+    try:
+        info = _decoder.decode(data)
+    except msgspec.DecodeError:
+        return None
+    # The key's age by Redis's own clock: the worker's and the edge's may differ.
+    return msgspec.structs.replace(info, live=SKILL_TTL_MS - ttl_ms < LIVE_FOR * 1000)

@@ -1,0 +1,98 @@
+"""The settings: one frozen object, read once from ``MACHPAY_*`` variables when a process starts.
+
+``deploy/.env.example`` documents every variable for operators. Nothing below this module reads the
+environment.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+PREFIX: Final = "MACHPAY_"
+_URL_SCHEMES: Final = {"redis", "rediss", "unix"}
+
+
+class SettingsError(Exception):
+    """A variable has a wrong value; the message is one line that names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What edge, workers and ops are told by their environment.
+
+    Every attribute is the variable ``MACHPAY_<ATTRIBUTE>``.
+
+    Attributes:
+        redis_url: The queue's Redis; also the logs', unless ``log_redis_url`` says otherwise.
+        log_redis_url: The logs' Redis. Empty: the same one.
+        skills: What a worker runs: ``package.module:name``, comma separated.
+        max_jobs: How many executions one worker runs at once.
+        lease: How long a worker's right to an execution outlives its last renewal, in s.
+        grace: How long running executions may go on after SIGTERM, in s.
+        retention: How long a log is kept after its terminal event, in s.
+        max_body_bytes: The largest request body an edge reads.
+        heartbeat: After how much silence a stream gets a heartbeat, in s.
+        send_timeout: How long a reader may take nothing before it is cut, in s.
+        log_level: Of the process's own log.
+    """
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    log_redis_url: str = ""
+    skills: str = ""
+    max_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    lease: Annotated[float, Meta(ge=2, le=300)] = 10.0
+    grace: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
+    retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600.0
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
+    heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
+    send_timeout: Annotated[float, Meta(ge=1, le=600)] = 30.0
+    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @property
+    def logs_url(self) -> str:
+        """The Redis that holds the logs."""
+        return self.log_redis_url or self.redis_url
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings.
+
+        A variable that is set but empty counts as not set: that is what ``.env`` files and
+        container platforms make of "no value".
+
+        Args:
+            environ: Usually ``os.environ``.
+
+        Raises:
+            SettingsError: A value is wrong.
+        """
+        values: dict[str, Any] = {}
+        for field in msgspec.structs.fields(cls):
+            name = PREFIX + field.name.upper()
+            raw = environ.get(name, "").strip()
+            if not raw:
+                continue
+            try:
+                values[field.name] = msgspec.convert(raw, field.type, strict=False)
+            except msgspec.ValidationError as error:
+                raise SettingsError(f"{name}={raw!r}: {error}") from None
+            if field.name.endswith("redis_url"):
+                _check_url(name, raw)
+        return cls(**values)
+
+
+def _check_url(name: str, raw: str) -> None:
+    """Refuse a URL that could only fail later, far from its cause; never echo its password."""
+    try:
+        parts = urlsplit(raw)
+        usable = parts.scheme in _URL_SCHEMES and bool(parts.hostname or parts.scheme == "unix")
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(
+            f"{name}: not a Redis URL; expected redis://, rediss:// or unix://, "
+            "e.g. redis://:password@host:6379/0"
+        )

@@ -1,0 +1,52 @@
+"""What was agreed when an execution started: frozen into the first entry of its log.
+
+A redeploy with other prices or limits never changes a running execution.
+"""
+
+from typing import Final
+
+import msgspec
+
+from machpay.pricing import Pricing
+
+FORMAT: Final = 1
+"""The version of everything in a log entry; readers accept it and the one before."""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Internal: never shown to a client.
+
+    Attributes:
+        owner: The account that pays and may read.
+        skill_id: What runs.
+        created_at: When it was started, in ms since the epoch.
+        pricing: Its price.
+        timeout: The longest it may run, in s, over all attempts.
+        fingerprint: A digest of the request, to tell a repeated start from another one.
+        v: The format's version.
+    """
+
+    owner: str
+    skill_id: str
+    created_at: int
+    pricing: Pricing = Pricing()
+    timeout: float = 3600.0
+    fingerprint: str = ""
+    v: int = FORMAT
+
+
+_decoder: Final = msgspec.json.Decoder(Terms)
+
+
+def encode_terms(terms: Terms) -> bytes:
+    """Encode terms as one line of JSON."""
+    return msgspec.json.encode(terms)
+
+
+def decode_terms(data: bytes) -> Terms:
+    """Decode terms.
+
+    Raises:
+        msgspec.DecodeError: They are not terms.
+    """
+    return _decoder.decode(data)
