@@ -175,6 +175,32 @@ class EventLog:
         """
         await self._write(execution_id, first, events, ttl, b"")
 
+    async def conclude(self, execution_id: str, error: bytes) -> bool:
+        """Write the terminal ``error`` of an execution whose worker can't, or won't.
+
+        It takes the next attempt's number, so a worker that still lives is fenced off, and no id
+        is ever used again for other content, even when Redis lost the log's tail.
+
+        Args:
+            execution_id: The execution.
+            error: The ``error`` event's payload.
+
+        Returns:
+            False when the log has ended already, or is gone.
+        """
+        while True:
+            last = await self.last(execution_id)
+            if last is None or last.terminal:
+                return False
+            attempt, seq = last.position
+            try:
+                await self.append(execution_id, Position(attempt + 1, seq + 1), [("error", error)])
+            except (Ended, Expired):
+                return False
+            except LogError:
+                continue  # somebody wrote in between: look again
+            return True
+
     async def _write(
         self,
         execution_id: str,

@@ -14,6 +14,7 @@ from redis.exceptions import (
     ConnectionError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError,
 )
 
@@ -25,7 +26,7 @@ COMMAND_TIMEOUT: Final = 5.0
 CONNECT_TIMEOUT: Final = 2.0
 """How long opening a connection may take, in s."""
 
-UNREACHABLE: Final = (
+_AWAY: Final = (
     ConnectionError,
     TimeoutError,
     BusyLoadingError,
@@ -33,7 +34,17 @@ UNREACHABLE: Final = (
     OutOfMemoryError,
     OSError,
 )
-"""What a Redis that is away, starting, failing over or full answers: wait and try again."""
+_AWAY_WORDS: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "TRYAGAIN")
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether Redis is away, starting, failing over or full: wait, and try again.
+
+    Anything else is a mistake of ours (or of whoever wrote to our keys) that waiting won't mend.
+    """
+    if isinstance(error, _AWAY):
+        return True
+    return isinstance(error, ResponseError) and str(error).startswith(_AWAY_WORDS)
 
 
 class Script(Protocol):
@@ -65,9 +76,14 @@ def connect_queue(url: str) -> ArqRedis:
     """
     return ArqRedis(
         _pool(url),
-        job_serializer=msgspec.msgpack.encode,
+        job_serializer=encode_job,
         job_deserializer=msgspec.msgpack.decode,
     )
+
+
+def encode_job(value: Any) -> bytes:
+    """Encode what arq stores; an exception becomes its ``repr``, never a pickle."""
+    return msgspec.msgpack.encode(value, enc_hook=repr)
 
 
 def dedicated_connection(url: str) -> Connection:

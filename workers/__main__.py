@@ -1,0 +1,37 @@
+"""``python -m workers``: run a worker (arq's own command can't run a subclass of its Worker)."""
+
+import asyncio
+import os
+import sys
+
+from shared.settings import Settings, SettingsError
+from shared.telemetry import configure_logging
+from workers.service import serve
+from workers.skills import SkillsError, load_skills
+
+
+def loop_factory() -> asyncio.AbstractEventLoop:
+    """Make the fastest event loop there is on this platform."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform, and nothing depends on it
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def main() -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the process's exit status."""
+    try:
+        settings = Settings.from_environ(os.environ)
+        configure_logging(settings.log_level)
+        skills = load_skills(settings.skills)
+    except (SettingsError, SkillsError) as error:
+        sys.stderr.write(f"machpay worker: {error}\n")
+        return 2
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(settings, skills))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

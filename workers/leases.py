@@ -1,0 +1,99 @@
+"""Leases: a worker's right to run a job, and how it ends.
+
+A job is leased by moving its score in the queue to now + lease and writing the worker's token
+beside it. Whoever stops renewing, dead or stuck, loses the job when the lease lapses: the score is
+due again, and the next worker picks it. All clocks are Redis's own.
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from arq.constants import result_key_prefix, retry_key_prefix
+
+from shared.keys import BELL, BELL_TOKENS, LEASE_PREFIX, QUEUE, job_key
+from shared.redis import Client, load_script
+
+FINISH: Final = "finish"
+
+
+class Picked(NamedTuple):
+    """A job that is ours to run now.
+
+    Attributes:
+        job_id: arq's job id: the execution id.
+        score: The ms from which it was due, as arq's ``run_job`` takes it.
+    """
+
+    job_id: str
+    score: int
+
+
+class Leases:
+    """Picks, renews and releases jobs for one worker.
+
+    Args:
+        redis: The queue's Redis.
+        lease: How long a lease outlives its last renewal, in s.
+        token: The worker's identity; another worker's lease is never touched.
+    """
+
+    def __init__(self, redis: Client, lease: float, token: str | None = None) -> None:
+        self.token = token or secrets.token_hex(8)
+        self._lease_ms = int(lease * 1000)
+        self._pick = load_script(redis, "workers", "pick.lua")
+        self._renew = load_script(redis, "workers", "renew.lua")
+        self._release = load_script(redis, "workers", "release.lua")
+
+    async def pick(self, count: int) -> list[Picked]:
+        """Lease the jobs that are due, oldest first.
+
+        Args:
+            count: The most to pick.
+        """
+        rows = await self._pick([QUEUE], [self.token, self._lease_ms, count, LEASE_PREFIX])
+        return [
+            Picked(name.decode(), int(float(score)))
+            for name, score in zip(rows[::2], rows[1::2], strict=True)
+        ]
+
+    async def renew(self, job_ids: Iterable[str]) -> list[str]:
+        """Renew the leases of running jobs, all in one call.
+
+        Returns:
+            The jobs that another worker holds now: stop running them.
+        """
+        lost = await self._renew([QUEUE], [self.token, self._lease_ms, LEASE_PREFIX, *job_ids])
+        return [name.decode() for name in lost]
+
+    async def finish(self, job_id: str, result: bytes | None, keep_ms: int | None) -> bool:
+        """Forget a finished job.
+
+        Args:
+            job_id: The job.
+            result: What arq keeps of it, if anything.
+            keep_ms: For how long, in ms; ``None`` for ever.
+
+        Returns:
+            False when another worker holds it: then nothing was touched.
+        """
+        return await self._end(job_id, [FINISH, result or b"", keep_ms or 0])
+
+    async def give_back(self, job_id: str, delay_ms: int = 0) -> bool:
+        """Make a job due again, at once by default.
+
+        Returns:
+            False when another worker holds it: then nothing was touched.
+        """
+        return await self._end(job_id, [delay_ms, b"", 0])
+
+    async def _end(self, job_id: str, how: Sequence[str | bytes | int]) -> bool:
+        keys = [
+            QUEUE,
+            LEASE_PREFIX + job_id,
+            BELL,
+            job_key(job_id),
+            retry_key_prefix + job_id,
+            result_key_prefix + job_id,
+        ]
+        return bool(await self._release(keys, [self.token, job_id, *how, BELL_TOKENS]))

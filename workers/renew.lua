@@ -1,0 +1,23 @@
+-- Renews the leases of one worker's running jobs, in one step.
+--
+-- KEYS[1] the queue
+-- ARGV[1] the worker's token   ARGV[2] the lease in ms   ARGV[3] prefix of the lease keys
+-- ARGV[4...] job ids
+--
+-- Answers the ids that another worker holds now. A lease that lapsed unnoticed is simply taken
+-- again; a job that the queue does not know (Redis lost it) goes on without one.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lost = {}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local key = ARGV[3] .. id
+  local holder = redis.call('GET', key)
+  if holder and holder ~= ARGV[1] then
+    lost[#lost + 1] = id
+  elseif redis.call('ZSCORE', KEYS[1], id) then
+    redis.call('ZADD', KEYS[1], now + ARGV[2], id)
+    redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+  end
+end
+return lost

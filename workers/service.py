@@ -1,0 +1,61 @@
+"""The worker process: settings, skills, connections, and the worker between them."""
+
+import asyncio
+import logging
+from typing import Final, cast
+
+from arq.typing import WorkerCoroutine
+from arq.worker import func
+
+from machpay.skill import Skill
+from shared.jobs import FUNCTION
+from shared.log import EventLog
+from shared.redis import connect, connect_queue
+from shared.registry import Registry
+from shared.settings import Settings
+from workers.announce import announce, keep_announcing
+from workers.execute import Executor
+from workers.leases import Leases
+from workers.worker import UNLIMITED, Worker
+
+logger: Final = logging.getLogger("machpay.worker")
+
+
+async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Args:
+        settings: The process's settings.
+        skills: What it runs, by id.
+    """
+    queue = connect_queue(settings.redis_url)
+    log_redis = connect(settings.logs_url)
+    log = EventLog(log_redis, retention=settings.retention)
+    leases = Leases(queue, settings.lease)
+    executor = Executor(log, skills, leases.token)
+
+    worker = Worker(
+        [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION, max_tries=UNLIMITED)],
+        redis=queue,
+        leases=leases,
+        lease=settings.lease,
+        max_jobs=settings.max_jobs,
+        grace=settings.grace,
+        on_unrunnable=executor.give_up,
+    )
+    registry = Registry(queue)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(worker.async_run(), name="worker")
+            announcing = tasks.create_task(_announce(registry, skills), name="announce skills")
+            await asyncio.wait([running])
+            announcing.cancel()
+    finally:
+        await worker.close()
+        await log_redis.aclose()
+
+
+async def _announce(registry: Registry, skills: dict[str, Skill]) -> None:
+    await announce(registry, skills.values())
+    logger.info("ready: %s", ", ".join(skills))
+    await keep_announcing(registry, skills.values())
