@@ -20,6 +20,9 @@ import msgspec
 HEARTBEAT: Final = b":\n"
 """A comment line: keeps proxies from closing a silent stream, says nothing to a client."""
 
+FRAME: Final = b"event: %b\ndata: %b\nid: %b\n\n"
+"""A named event's frame: its name, payload and cursor."""
+
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -53,8 +56,9 @@ def frame(event: str | None, data: bytes, cursor: str) -> bytes:
         data: The payload, from :func:`encode_payload`.
         cursor: The event's cursor, from :class:`machpay._position.Cursor`.
     """
-    name = b"" if event is None else b"event: %b\n" % event.encode()
-    return b"%bdata: %b\nid: %b\n\n" % (name, data, cursor.encode())
+    if event is None:
+        return b"data: %b\nid: %b\n\n" % (data, cursor.encode())
+    return FRAME % (event.encode(), data, cursor.encode())
 
 
 def retry_line(milliseconds: int) -> bytes:

@@ -1,7 +1,6 @@
-"""The job: what an edge queues and a worker runs. ``job`` is arq's word; everywhere else it is an
-execution.
+"""The job: what an edge queues and a worker runs.
 
-The format is arq's own (``arq.jobs.serialize_job``) with msgpack in place of pickle, so that
+``job`` is arq's word; everywhere else it is an execution. The format is arq's own (``arq.jobs.serialize_job``) with msgpack in place of pickle, so that
 ``arq.jobs.Job`` and arq's tools read our queue. The input stays the JSON that the client sent:
 msgpack has no integers past 64 bits, JSON has.
 """

@@ -35,6 +35,11 @@ def log_key(execution_id: str) -> str:
     return f"machpay:{{{execution_id}}}:log"
 
 
+def execution_of(channel: str) -> str:
+    """Name the execution that a log or channel belongs to: the inverse of :func:`log_key`."""
+    return channel.removeprefix("machpay:{").removesuffix("}:log")
+
+
 def skill_key(skill_id: str) -> str:
     """Name the announcement of a skill."""
     return f"machpay:skill:{skill_id}"

@@ -112,10 +112,12 @@ class Summary(NamedTuple):
     Attributes:
         terms: What was agreed at the start.
         last: The last entry.
+        found: Whether the entry that was asked for is there.
     """
 
     terms: Terms
     last: Entry
+    found: bool
 
 
 class EventLog:
@@ -222,7 +224,12 @@ class EventLog:
             raise _REFUSALS[status](execution_id, Position(attempt, seq))
 
     async def read(
-        self, execution_id: str, after: Position = ORIGIN, *, count: int = READ_COUNT
+        self,
+        execution_id: str,
+        after: Position = ORIGIN,
+        *,
+        count: int = READ_COUNT,
+        inclusive: bool = False,
     ) -> list[Entry]:
         """Read entries in order.
 
@@ -230,11 +237,13 @@ class EventLog:
             execution_id: The execution.
             after: The position to go on from; not read again.
             count: The most entries to read.
+            inclusive: Read the entry at ``after`` too, to see whether it is still there.
 
         Returns:
             Entries, the internal claims among them; empty at the end of the log, or without one.
         """
-        rows = await self._redis.xrange(log_key(execution_id), f"({after}", "+", count)
+        low = f"{after}" if inclusive else f"({after}"
+        rows = await self._redis.xrange(log_key(execution_id), low, "+", count)
         return [Entry(row[0], row[1][1], row[1][3]) for row in rows]
 
     async def last(self, execution_id: str) -> Entry | None:
@@ -242,20 +251,30 @@ class EventLog:
         rows = await self._redis.xrevrange(log_key(execution_id), "+", "-", 1)
         return Entry(rows[0][0], rows[0][1][1], rows[0][1][3]) if rows else None
 
-    async def describe(self, execution_id: str) -> Summary | None:
-        """Read both ends of a log in one round trip; ``None`` when there is no log."""
+    async def describe(self, execution_id: str, at: Position = ORIGIN) -> Summary | None:
+        """Read both ends of a log, and whether it has an entry, in one round trip.
+
+        Args:
+            execution_id: The execution.
+            at: The position to look for.
+
+        Returns:
+            ``None`` when there is no log.
+        """
         key = log_key(execution_id)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xrange(key, "-", "+", 1)
             pipe.xrevrange(key, "+", "-", 1)
-            head, tail = await pipe.execute()
+            pipe.xrange(key, str(at), str(at), 1)
+            head, tail, here = await pipe.execute()
         if not head:
             return None
         fields = head[0][1]
         # A foreign stream under our key has no terms: not one of our logs.
         if len(fields) < 6 or fields[4] != b"o":
             return None
-        return Summary(decode_terms(fields[5]), Entry(tail[0][0], tail[0][1][1], tail[0][1][3]))
+        last = Entry(tail[0][0], tail[0][1][1], tail[0][1][3])
+        return Summary(decode_terms(fields[5]), last, bool(here))
 
 
 def _raw(reply: Any, **_options: Any) -> Any:

@@ -1,0 +1,157 @@
+"""Executions as the edge has them: started in Redis, read through the hub."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from edge.hub import Hub
+from edge.snapshot import Snapshot
+from machpay._position import ORIGIN, Position, is_execution_id, new_execution_id
+from machpay._wire import encode_payload
+from machpay.events import ErrorEvent, StartEvent
+from machpay.serve.executions import (
+    ApiError,
+    ExecutionInfo,
+    Place,
+    SkillInfo,
+    StartRequest,
+    Unavailable,
+)
+from shared.jobs import JOB_TTL, Execute, Queue
+from shared.log import RUNNING_MARGIN, EventLog, Summary
+from shared.redis import is_away
+from shared.registry import Registry
+from shared.terms import Terms
+
+NOT_QUEUED: Final = ErrorEvent(
+    code="internal", message="The execution could not be queued.", retryable=True
+)
+
+
+class RedisExecutions:
+    """Implements :class:`machpay.serve.executions.Executions`: any edge, durable.
+
+    Args:
+        log: The event logs.
+        queue: The queue.
+        registry: The live registry.
+        hub: This process's hub.
+        tasks: Owns starts, which go on when their request is cancelled.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        queue: Queue,
+        registry: Registry,
+        hub: Hub,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._log = log
+        self._queue = queue
+        self._registry = registry
+        self._hub = hub
+        self._tasks = tasks
+
+    async def skills(self) -> list[SkillInfo]:
+        """List the registry."""
+        with _reachable():
+            return await self._registry.list()
+
+    async def skill(self, skill_id: str) -> SkillInfo | None:
+        """Find a skill."""
+        with _reachable():
+            return await self._registry.find(skill_id)
+
+    async def start(self, request: StartRequest) -> str:
+        """Begin the log, then queue the job.
+
+        Shielded: a request that is cancelled half way must not leave a log that nobody runs (and
+        redis-py 5 leaks the connection of a pipeline that is cancelled).
+        """
+        execution_id = new_execution_id()
+        skill = request.skill
+        terms = Terms(
+            owner=request.account,
+            skill_id=skill.id,
+            created_at=time.time_ns() // 1_000_000,
+            pricing=skill.pricing,
+            timeout=skill.timeout,
+        )
+        job = Execute.of(execution_id, request.input, terms)
+        begun = self._tasks.create_task(_outcome(self._begin(job, skill.id)), name="start")
+        failure = await asyncio.shield(begun)
+        if failure is not None:
+            raise failure
+        return execution_id
+
+    async def _begin(self, job: Execute, skill_id: str) -> None:
+        execution_id = job.execution_id
+        start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill_id))
+        with _reachable():
+            await self._log.start(execution_id, start, job.terms, ttl=JOB_TTL + RUNNING_MARGIN)
+            try:
+                await self._queue.put(job)
+            except (RedisError, OSError):
+                # Nobody will run it, as far as we know: whatever its job does, its log has ended.
+                await self._log.conclude(execution_id, encode_payload(NOT_QUEUED))
+                raise
+
+    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+        """Find where a reader stands."""
+        summary = await self._summary(execution_id, account, after)
+        if after == ORIGIN or (summary.found and after != summary.last.position):
+            return Place.WITHIN
+        if not summary.found:
+            return Place.BEYOND
+        return Place.AFTER_END if summary.last.terminal else Place.WITHIN
+
+    def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+        """Read frames."""
+        return self._hub.read(execution_id, after)
+
+    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+        """Describe an execution, from its whole log."""
+        summary = await self._summary(execution_id, account, ORIGIN)
+        snapshot = Snapshot(execution_id, summary.terms)
+        position = ORIGIN
+        with _reachable():
+            while entries := await self._log.read(execution_id, position):
+                for entry in entries:
+                    snapshot.add(entry)
+                position = entries[-1].position
+        return snapshot.info()
+
+    async def _summary(self, execution_id: str, account: str, at: Position) -> Summary:
+        summary = None
+        if is_execution_id(execution_id):
+            with _reachable():
+                summary = await self._log.describe(execution_id, at)
+        if summary is None or summary.terms.owner != account:
+            # One answer for unknown, expired and foreign: nobody learns which ids exist.
+            raise ApiError(404, "execution_not_found", "There is no such execution.")
+        return summary
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Turn a Redis that is away into :class:`Unavailable`."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        if is_away(error):
+            raise Unavailable(str(error)) from error
+        raise
+
+
+async def _outcome(work: Awaitable[None]) -> Exception | None:
+    """Hand an exception to the one who waits, not to the task group that owns the task."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - raised again by whoever waits
+        return error
+    return None

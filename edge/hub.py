@@ -1,0 +1,241 @@
+"""The hub: one subscription connection and shared tails, for all streams of this process.
+
+A reader first reads the log, and needs nothing else when the execution has ended. Else it joins the
+execution's tail: subscribe, then look where the log ends, then live from the pushes. A hole in seq,
+a lost connection or a long silence sends the tail back to the log, which alone is the truth.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from machpay.serve.responses import lost_frame
+from redis.exceptions import RedisError
+
+from edge.subscription import Subscription
+from edge.tail import Reader, Tail
+from machpay._position import Position
+from machpay._wire import FRAME, HEARTBEAT
+from shared.keys import execution_of, log_key
+from shared.log import READ_COUNT, Entry, EventLog, parse_batch
+from shared.redis import is_away
+
+logger: Final = logging.getLogger("machpay.hub")
+
+TICK: Final = 0.5
+"""How often heartbeats and silent tails are looked after, in s."""
+
+LINGER_TICKS: Final = 2
+"""For how many ticks a tail is kept that nobody reads: a reconnecting reader finds it open."""
+
+
+class Hub:
+    """Reads executions for any number of readers.
+
+    :meth:`run` must run in a task that somebody owns.
+
+    Args:
+        log: The event logs.
+        url: The logs' Redis, for the subscription.
+        heartbeat: After how much silence a reader gets a heartbeat, in s.
+    """
+
+    def __init__(self, log: EventLog, url: str, *, heartbeat: float = 15.0) -> None:
+        self._log = log
+        self._heartbeat = heartbeat
+        self._tails: dict[str, Tail] = {}
+        self._subscription = Subscription(url, self._pushed, self._reconnected)
+        self._draining = False
+
+    async def run(self) -> None:
+        """Serve readers until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._subscription.run(), name="subscription")
+            tasks.create_task(self._tick(), name="heartbeats")
+
+    def drain(self) -> None:
+        """End every reader at its next event boundary, and new ones at once."""
+        self._draining = True
+        for tail in self._tails.values():
+            tail.wake()
+
+    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+        """Read frames after a position, live, until the terminal event.
+
+        A Redis that is away is waited for.
+
+        Args:
+            execution_id: The execution.
+            after: An entry of its log, or the origin.
+
+        Yields:
+            Frames, several joined, or a heartbeat; always whole events. The iterator ends after
+            the terminal event, or early when the edge drains: the client then reconnects.
+        """
+        loop = asyncio.get_running_loop()
+        reader = Reader(loop.time())
+        position = after
+        tail: Tail | None = None
+        try:
+            while not self._draining:
+                block, position, ended = await self._next(execution_id, tail, position)
+                if block:
+                    reader.sent_at = loop.time()
+                    yield block
+                if ended or self._draining:
+                    return
+                if not block and tail is None:
+                    # All that is there was read, and it has no end yet: from here on, live.
+                    tail = self._join(execution_id, reader)
+                elif not block and tail is not None:
+                    reader.behind = not tail.covers(position)
+                    await reader.wait()
+                    if loop.time() - reader.sent_at >= self._heartbeat:
+                        reader.sent_at = loop.time()
+                        yield HEARTBEAT
+        finally:
+            if tail is not None:
+                tail.readers.discard(reader)
+
+    async def _next(
+        self, execution_id: str, tail: Tail | None, position: Position
+    ) -> tuple[bytes, Position, bool]:
+        """Take what follows a position: from the tail's window, else from the log.
+
+        Returns:
+            Whole frames, or nothing when there is nothing yet; the position they reach; whether
+            the stream ends with them.
+        """
+        if tail is not None:
+            if tail.lost:
+                return lost_frame(execution_id, position), position, True
+            if tail.top is None:
+                return b"", position, False
+            if tail.covers(position):
+                block, position = tail.after(position)
+                return block, position, tail.ended and position == tail.top
+        try:
+            entries = await self._log.read(execution_id, position)
+        except (RedisError, OSError) as error:
+            if not is_away(error):
+                raise
+            return b"", position, False
+        if entries:
+            return frames(execution_id, entries), entries[-1].position, entries[-1].terminal
+        if tail is not None:
+            self._look_at(tail)
+        return b"", position, False
+
+    # -- tails -----------------------------------------------------------------------------------
+
+    def _join(self, execution_id: str, reader: Reader) -> Tail:
+        """Join the execution's tail; the first reader opens it, :meth:`_tick` closes it."""
+        tail = self._tails.get(execution_id)
+        if tail is None:
+            tail = Tail(execution_id, asyncio.get_running_loop().time())
+            self._tails[execution_id] = tail
+            self._look_at(tail)
+        tail.readers.add(reader)
+        tail.idle_ticks = 0
+        return tail
+
+    def _look_at(self, tail: Tail) -> None:
+        """Have the log looked at, by one task at a time."""
+        tail.dirty = True
+        if not tail.looking:
+            tail.looking = True
+            self._tasks.create_task(self._look(tail), name=f"look at {tail.execution_id}")
+
+    async def _look(self, tail: Tail) -> None:
+        try:
+            while tail.dirty and not tail.closed:
+                tail.dirty = False
+                try:
+                    await (self._open(tail) if tail.top is None else self._catch_up(tail))
+                except (RedisError, OSError) as error:
+                    if is_away(error):
+                        tail.dirty = True
+                        await asyncio.sleep(TICK)
+                    else:
+                        # Not a log that we can read; the others must not suffer from it.
+                        logger.exception("%s: the log can't be read", tail.execution_id)
+                        tail.lost = True
+        finally:
+            tail.looking = False
+            tail.wake()
+
+    async def _open(self, tail: Tail) -> None:
+        # In this order: what is appended after the look is pushed to us.
+        await self._subscription.subscribe(log_key(tail.execution_id))
+        last = await self._log.last(tail.execution_id)
+        if last is None:
+            tail.lost = True
+        else:
+            tail.begin(last.position, ended=last.terminal)
+
+    async def _catch_up(self, tail: Tail) -> None:
+        while tail.top is not None and not tail.ended:
+            top = tail.top
+            entries = await self._log.read(tail.execution_id, top, inclusive=True)
+            if not entries or entries[0].position != top:
+                # Our newest entry is gone: the log was rolled back, or has expired.
+                tail.lost = tail.top == top
+                return
+            now = asyncio.get_running_loop().time()
+            for entry in entries[1:]:
+                tail.take(entry.position, [(entry.type, entry.data)], now)
+            tail.heard_at = now
+            if len(entries) < READ_COUNT:
+                return
+
+    def _pushed(self, channel: str, payload: bytes) -> None:
+        tail = self._tails.get(execution_of(channel))
+        if tail is None:
+            return
+        try:
+            first, events = parse_batch(payload)
+        except ValueError:
+            logger.warning("%s: a foreign message was pushed", channel)
+            return
+        tail.take(first, events, asyncio.get_running_loop().time())
+        if tail.dirty:
+            self._look_at(tail)
+
+    def _reconnected(self) -> None:
+        for tail in self._tails.values():
+            self._look_at(tail)
+
+    async def _tick(self) -> None:
+        """Look after heartbeats, silent tails, and tails that nobody reads any more."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK)
+            now = loop.time()
+            for tail in list(self._tails.values()):
+                if not tail.readers:
+                    await self._leave(tail)
+                    continue
+                if now - tail.heard_at >= self._heartbeat and not tail.ended:
+                    tail.heard_at = now
+                    self._look_at(tail)
+                for reader in tail.readers:
+                    if reader.behind or now - reader.sent_at >= self._heartbeat:
+                        reader.wake()
+
+    async def _leave(self, tail: Tail) -> None:
+        if tail.idle_ticks < LINGER_TICKS:
+            tail.idle_ticks += 1
+            return
+        tail.closed = True
+        del self._tails[tail.execution_id]
+        await self._subscription.unsubscribe(log_key(tail.execution_id))
+
+
+def frames(execution_id: str, entries: Iterable[Entry]) -> bytes:
+    """Frame what clients see of some entries."""
+    prefix = execution_id.encode() + b"."
+    return b"".join(
+        [FRAME % (kind, data, prefix + id_) for id_, kind, data in entries if kind != b"claim"]
+    )

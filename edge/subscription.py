@@ -1,0 +1,140 @@
+"""One connection that carries every push of this process (sharded pub/sub, SSUBSCRIBE).
+
+redis-py 5 has no asyncio client for sharded pub/sub, so this speaks to a bare connection of its.
+Pushes are only an accelerator: whatever is lost while the connection is down is read from the log
+afterwards, which is what ``on_connect`` is for.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis.asyncio import Connection
+from redis.exceptions import RedisError
+
+from shared.redis import CONNECT_TIMEOUT, dedicated_connection
+
+logger: Final = logging.getLogger("machpay.subscription")
+
+PING_EVERY: Final = 5.0
+"""After how much silence the connection is probed, in s; twice that, and it counts as dead."""
+
+RECONNECT_CAP: Final = 1.0
+"""The longest pause between two tries to connect, in s."""
+
+
+class Subscription:
+    """Subscribes to channels, over one connection that is kept up for ever.
+
+    :meth:`run` must run in a task that somebody owns.
+
+    Args:
+        url: The logs' Redis.
+        on_push: Called with channel and payload of each message, in order.
+        on_connect: Called whenever the connection is up again, all channels subscribed: messages
+            in between are lost.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        on_push: Callable[[str, bytes], None],
+        on_connect: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._on_push = on_push
+        self._on_connect = on_connect
+        self._connection: Connection | None = None
+        self._channels: set[str] = set()
+        self._acks: dict[str, asyncio.Future[None]] = {}
+
+    async def subscribe(self, channel: str) -> None:
+        """Subscribe; returns once Redis said so.
+
+        Raises:
+            ConnectionError: The connection is down. The channel is subscribed when it is up again.
+        """
+        self._channels.add(channel)
+        if self._connection is None:
+            raise ConnectionError("the subscription connection is down")
+        ack = self._acks.get(channel)
+        if ack is None:
+            ack = self._acks[channel] = asyncio.get_running_loop().create_future()
+            await self._send(self._connection, "SSUBSCRIBE", channel)
+        await asyncio.shield(ack)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe; at once as far as callbacks go."""
+        self._channels.discard(channel)
+        if self._connection is not None:
+            try:
+                await self._send(self._connection, "SUNSUBSCRIBE", channel)
+            except (RedisError, OSError):
+                logger.debug("%s: not unsubscribed, the connection is down", channel)
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled."""
+        pause = 0.02
+        while True:
+            connection = dedicated_connection(self._url)
+            try:
+                async with asyncio.timeout(2 * CONNECT_TIMEOUT):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                pause = 0.02
+                await self._serve(connection)
+            except (RedisError, OSError) as error:
+                logger.warning("the subscription connection is down: %s", error)
+            finally:
+                self._lose()
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+            pause = min(2 * pause, RECONNECT_CAP)
+
+    async def _serve(self, connection: Connection) -> None:
+        # In one go and in this order: what is subscribed while we wait for Redis comes after it.
+        self._connection = connection
+        for channel in tuple(self._channels):
+            await self._send(connection, "SSUBSCRIBE", channel)
+        await self._send(connection, "PING")
+        pending = True
+        silent = 0
+        while silent < 2:
+            try:
+                async with asyncio.timeout(PING_EVERY):
+                    reply = await connection.read_response(disconnect_on_error=False)
+            except TimeoutError:
+                silent += 1
+                await self._send(connection, "PING")
+                continue
+            silent = 0
+            if reply[0] == b"pong" and pending:
+                pending = False
+                self._on_connect()
+            self._dispatch(reply)
+        raise ConnectionError(f"no answer for {2 * PING_EVERY:.0f} s")
+
+    def _dispatch(self, reply: list[Any]) -> None:
+        kind = reply[0]
+        if kind == b"smessage":
+            channel = reply[1].decode()
+            if channel in self._channels:
+                self._on_push(channel, reply[2])
+        elif kind == b"ssubscribe":
+            ack = self._acks.pop(reply[1].decode(), None)
+            if ack is not None and not ack.done():
+                ack.set_result(None)
+
+    def _lose(self) -> None:
+        self._connection = None
+        acks, self._acks = self._acks, {}
+        for ack in acks.values():
+            if not ack.done():
+                ack.set_exception(ConnectionError("the subscription connection was lost"))
+                ack.exception()  # seen: whoever waits gets it, and nobody may wait
+
+    @staticmethod
+    async def _send(connection: Connection, *command: str) -> None:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await connection.send_command(*command, check_health=False)

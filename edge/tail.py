@@ -1,0 +1,169 @@
+"""A tail: the newest frames of one execution, shared by all of its readers on this edge."""
+
+import asyncio
+from typing import Final
+
+from machpay._position import Position
+from machpay._wire import FRAME
+
+WINDOW_FRAMES: Final = 512
+WINDOW_BYTES: Final = 1 << 20
+"""What a tail keeps; a reader that lags further behind reads the log itself."""
+
+JOIN_BYTES: Final = 256 << 10
+"""About how much a reader is given at once."""
+
+
+class Reader:
+    """A client's stream, as its tail sees it.
+
+    Args:
+        now: The loop's clock, in s.
+
+    Attributes:
+        sent_at: When something was last sent to the client, by the loop's clock, in s.
+        behind: It needs the log, and could not read it: wake it to try again.
+    """
+
+    __slots__ = ("_future", "_woken", "behind", "sent_at")
+
+    def __init__(self, now: float) -> None:
+        self.sent_at = now
+        self.behind = False
+        self._woken = False
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait until :meth:`wake`, or not at all when that happened since the last wait."""
+        if not self._woken:
+            self._future = asyncio.get_running_loop().create_future()
+            try:
+                await self._future
+            finally:
+                self._future = None
+        self._woken = False
+
+    def wake(self) -> None:
+        """Wake the reader: there is news."""
+        self._woken = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class Tail:
+    """The newest frames of one execution.
+
+    ``frames[i]`` belongs to seq ``base + i``; seqs are contiguous, so a reader needs only its
+    position. Entries that clients don't see are empty frames.
+
+    Attributes:
+        top: The newest entry seen; ``None`` until the log was looked at.
+        ended: The terminal event is in.
+        lost: The log is shorter than what was seen of it: Redis lost its tail.
+        dirty: A hole, a reconnection or a long silence: look at the log.
+        looking: Somebody is looking at the log already.
+        heard_at: When something was last heard of the log, by the loop's clock, in s.
+        readers: Who reads it here.
+        idle_ticks: For how many ticks of the hub nobody did.
+        closed: The hub forgot it.
+    """
+
+    def __init__(self, execution_id: str, now: float) -> None:
+        self.execution_id = execution_id
+        self.top: Position | None = None
+        self.ended = False
+        self.lost = False
+        self.dirty = False
+        self.looking = False
+        self.heard_at = now
+        self.readers: set[Reader] = set()
+        self.idle_ticks = 0
+        self.closed = False
+        self._prefix = execution_id.encode() + b"."
+        self._base = 0
+        self._frames: list[bytes] = []
+        self._attempts: list[int] = []
+        self._size = 0
+
+    def begin(self, top: Position, *, ended: bool) -> None:
+        """Begin after an entry: what is before it, readers take from the log."""
+        self.top = top
+        self.ended = ended
+        self._base = top.seq + 1
+
+    def take(self, first: Position, events: list[tuple[bytes, bytes]], now: float) -> None:
+        """Take a batch that was pushed, or read from the log; what is known already is skipped.
+
+        Args:
+            first: The position of the batch's first event.
+            events: Type and payload of each.
+            now: The loop's clock, in s.
+        """
+        if self.top is None or self.ended or first.attempt < self.top.attempt:
+            return
+        known = self.top.seq + 1 - first.seq
+        if known < 0 or (known > 0 and first.attempt > self.top.attempt):
+            self.dirty = True
+            return
+        self.heard_at = now
+        fresh = events[known:]
+        if fresh:
+            for seq, (kind, data) in enumerate(fresh, first.seq + known):
+                self._append(first.attempt, seq, kind, data)
+            self._trim()
+            self.wake()
+
+    def _append(self, attempt: int, seq: int, kind: bytes, data: bytes) -> None:
+        block = b""
+        if kind != b"claim":
+            block = FRAME % (kind, data, b"%b%d-%d" % (self._prefix, attempt, seq))
+        self._frames.append(block)
+        self._attempts.append(attempt)
+        self._size += len(block)
+        self.top = Position(attempt, seq)
+        self.ended = kind in (b"end", b"error")
+
+    def _trim(self) -> None:
+        if len(self._frames) < 2 * WINDOW_FRAMES and self._size < 2 * WINDOW_BYTES:
+            return
+        keep = size = 0
+        for block in reversed(self._frames):
+            if keep >= WINDOW_FRAMES or size >= WINDOW_BYTES:
+                break
+            keep += 1
+            size += len(block)
+        cut = len(self._frames) - keep
+        del self._frames[:cut], self._attempts[:cut]
+        self._base += cut
+        self._size = size
+
+    def covers(self, position: Position) -> bool:
+        """Tell whether the window holds all that follows a position."""
+        return self.top is not None and position.seq >= self._base - 1
+
+    def after(self, position: Position) -> tuple[bytes, Position]:
+        """Join the frames that follow a position which the window covers.
+
+        Returns:
+            The bytes, possibly none, and the position they reach.
+        """
+        start = position.seq + 1 - self._base
+        stop = len(self._frames)
+        if start >= stop:
+            return b"", position
+        if self._size > JOIN_BYTES:
+            size = 0
+            for index in range(start, stop):
+                size += len(self._frames[index])
+                if size >= JOIN_BYTES:
+                    stop = index + 1
+                    break
+        reached = Position(self._attempts[stop - 1], self._base + stop - 1)
+        if stop - start == 1:
+            return self._frames[start], reached
+        return b"".join(self._frames[start:stop]), reached
+
+    def wake(self) -> None:
+        """Wake all readers."""
+        for reader in self.readers:
+            reader.wake()
