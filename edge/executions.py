@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -40,7 +40,6 @@ class RedisExecutions:
         queue: The queue.
         registry: The live registry.
         hub: This process's hub.
-        tasks: Owns starts, which go on when their request is cancelled.
     """
 
     def __init__(
@@ -49,13 +48,23 @@ class RedisExecutions:
         queue: Queue,
         registry: Registry,
         hub: Hub,
-        tasks: asyncio.TaskGroup,
     ) -> None:
         self._log = log
         self._queue = queue
         self._registry = registry
         self._hub = hub
-        self._tasks = tasks
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run what starts and readers rely on, for as long as the context is open."""
+        async with asyncio.TaskGroup() as tasks:
+            # Starts are owned here: they go on when their request is cancelled.
+            self._tasks = tasks
+            hub = tasks.create_task(self._hub.run(), name="hub")
+            try:
+                yield
+            finally:
+                hub.cancel()
 
     async def skills(self) -> list[SkillInfo]:
         """List the registry."""

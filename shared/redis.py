@@ -65,7 +65,7 @@ def connect(url: str) -> Client:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
     """
-    return Redis(connection_pool=_pool(url))
+    return Redis.from_pool(_pool(url))
 
 
 def connect_queue(url: str) -> ArqRedis:
