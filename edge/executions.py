@@ -4,15 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
 
 from redis.exceptions import RedisError
 
 from edge.hub import Hub
 from edge.snapshot import Snapshot
+from machpay._endings import INTERNAL
 from machpay._position import ORIGIN, Position, is_execution_id, new_execution_id
 from machpay._wire import encode_payload
-from machpay.events import ErrorEvent, StartEvent
+from machpay.events import StartEvent
 from machpay.serve.executions import (
     ApiError,
     ExecutionInfo,
@@ -26,10 +26,6 @@ from shared.log import RUNNING_MARGIN, EventLog, Summary
 from shared.redis import is_away
 from shared.registry import Registry
 from shared.terms import Terms
-
-NOT_QUEUED: Final = ErrorEvent(
-    code="internal", message="The execution could not be queued.", retryable=True
-)
 
 
 class RedisExecutions:
@@ -107,7 +103,7 @@ class RedisExecutions:
                 await self._queue.put(job)
             except (RedisError, OSError):
                 # Nobody will run it, as far as we know: whatever its job does, its log has ended.
-                await self._log.conclude(execution_id, encode_payload(NOT_QUEUED))
+                await self._log.conclude(execution_id, encode_payload(INTERNAL))
                 raise
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:

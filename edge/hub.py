@@ -10,13 +10,13 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
-from machpay.serve.responses import lost_frame
 from redis.exceptions import RedisError
 
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
 from machpay._position import Position
 from machpay._wire import FRAME, HEARTBEAT
+from machpay.serve.responses import log_lost_frame
 from shared.keys import execution_of, log_key
 from shared.log import READ_COUNT, Entry, EventLog, parse_batch
 from shared.redis import is_away
@@ -110,7 +110,7 @@ class Hub:
         """
         if tail is not None:
             if tail.lost:
-                return lost_frame(execution_id, position), position, True
+                return log_lost_frame(execution_id, position), position, True
             if tail.top is None:
                 return b"", position, False
             if tail.covers(position):

@@ -34,7 +34,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         retention: How long a log is kept after its terminal event, in s.
         max_body_bytes: The largest request body an edge reads.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
-        send_timeout: How long a reader may take nothing before it is cut, in s.
         log_level: Of the process's own log.
     """
 
@@ -47,7 +46,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600.0
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
-    send_timeout: Annotated[float, Meta(ge=1, le=600)] = 30.0
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
     @property

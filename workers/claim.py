@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from machpay._endings import WORKER_LOST
 from machpay._position import Position
 from machpay._wire import encode_payload
-from machpay.events import ErrorEvent
 from shared.log import CLAIM, RUNNING_MARGIN, Ended, EventLog, Expired, LogError
 
 logger: Final = logging.getLogger("machpay.claim")
@@ -16,10 +16,6 @@ logger: Final = logging.getLogger("machpay.claim")
 MAX_ATTEMPTS: Final = 3
 """How many workers may begin an execution before it is given up (a handler that kills its worker
 must not kill the fleet)."""
-
-WORKER_LOST: Final = ErrorEvent(
-    code="worker_lost", message="The worker that ran this execution was lost.", retryable=True
-)
 
 
 class ClaimPayload(msgspec.Struct, frozen=True):

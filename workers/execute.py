@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 from arq import Retry
 
+from machpay._endings import INTERNAL, LOG_LOST
 from machpay._run import run
 from machpay._wire import encode_payload
-from machpay.events import ErrorEvent
 from machpay.skill import Skill, SkillInput
 from shared.jobs import Execute
 from shared.log import EventLog, LogError, Lost
@@ -23,12 +23,6 @@ from workers.settle import settle
 
 logger: Final = logging.getLogger("machpay.execute")
 
-LOG_LOST: Final = ErrorEvent(
-    code="log_lost", message="The storage lost a part of this execution's output.", retryable=True
-)
-BROKEN: Final = ErrorEvent(
-    code="internal", message="The execution could not be run.", retryable=True
-)
 ELSEWHERE: Final = 1.0
 """When a job for a skill that this worker doesn't have is due again, in s."""
 
@@ -71,7 +65,7 @@ class Executor:
 
     async def give_up(self, execution_id: str) -> None:
         """End an execution that nobody can run, whatever state it is in."""
-        await self._log.conclude(execution_id, encode_payload(BROKEN))
+        await self._log.conclude(execution_id, encode_payload(INTERNAL))
 
     async def _execute(self, request: Execute) -> None:
         data, terms = request.decode()

@@ -214,11 +214,12 @@ class Worker(arq.worker.Worker):
             await asyncio.shield(self._release(job.job_id, self._leases.give_back(job.job_id)))
             raise
         except Exception as error:
-            # The lease lapses by itself, and the job is run again.
             if is_away(error):
+                # The lease lapses by itself, and the job is run again.
                 logger.warning("job %s: Redis is away: %s", job.job_id, error)
             else:
-                logger.exception("job %s broke", job.job_id)
+                logger.exception("job %s can't be run", job.job_id)
+                await self.finish_failed_job(job.job_id, None)
 
     async def finish_job(
         self,
@@ -245,8 +246,11 @@ class Worker(arq.worker.Worker):
         result_data: bytes | None,  # noqa: ARG002 - no results are kept
     ) -> None:
         """End the lease of a job that can't be run; arq calls this."""
-        if self._on_unrunnable is not None:
-            await self._on_unrunnable(job_id)
+        try:
+            if self._on_unrunnable is not None:
+                await self._on_unrunnable(job_id)
+        except Exception:
+            logger.exception("job %s could not be concluded", job_id)
         await self._release(job_id, self._leases.finish(job_id, None, None))
 
     async def _release(self, job_id: str, releasing: Awaitable[bool]) -> None:

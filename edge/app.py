@@ -1,0 +1,100 @@
+"""The edge as an ASGI application: ``uvicorn edge.app:app``."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edge.executions import RedisExecutions
+from edge.hub import Hub
+from machpay.serve.cors import Cors
+from machpay.serve.drain import Drain
+from machpay.serve.executions import ApiError
+from machpay.serve.responses import error_response, json_response
+from machpay.serve.routes import EXCEPTION_HANDLERS, routes
+from shared.jobs import Queue
+from shared.log import EventLog
+from shared.redis import Client, connect, connect_queue
+from shared.registry import Registry
+from shared.settings import Settings, SettingsError
+from shared.telemetry import configure_logging
+
+PROBE_TIMEOUT: Final = 1.0
+"""How long ``/readyz`` waits for Redis, in s."""
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Make the application.
+
+    Args:
+        settings: The process's settings.
+    """
+    queue_redis = connect_queue(settings.redis_url)
+    log_redis = connect(settings.logs_url)
+    log = EventLog(log_redis, retention=settings.retention)
+    hub = Hub(log, settings.logs_url, heartbeat=settings.heartbeat)
+    executions = RedisExecutions(log, Queue(queue_redis), Registry(queue_redis), hub)
+    drain = Drain()
+    drain.on_begin(hub.drain)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with drain.on_signals():
+            async with executions.running():
+                yield
+        await queue_redis.aclose(close_connection_pool=True)
+        await log_redis.aclose()
+
+    async def readyz(_request: Request) -> Response:
+        if drain.draining:
+            return error_response(ApiError(503, "draining", "This server is shutting down."))
+        if not await _answer(queue_redis, log_redis):
+            return error_response(ApiError(503, "unavailable", "Redis cannot be reached."))
+        return json_response({"status": "ready"})
+
+    app = Starlette(
+        routes=[
+            *routes(executions, drain=drain, max_body_bytes=settings.max_body_bytes),
+            Route("/readyz", readyz, methods=["GET"]),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[Middleware(Cors)],
+        lifespan=lifespan,
+    )
+    # A redirect to where the Host header says is somebody else's tool.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _answer(*clients: Client) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            for client in clients:
+                await client.ping()
+    except (RedisError, OSError):
+        return False
+    return True
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``app`` when it is asked for: importing this module has no side effect.
+
+    Raises:
+        SystemExit: A setting is wrong; with one line that names it.
+    """
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        settings = Settings.from_environ(os.environ)
+    except SettingsError as error:
+        raise SystemExit(f"machpay edge: {error}") from None
+    configure_logging(settings.log_level)
+    return create_app(settings)

@@ -1,0 +1,45 @@
+"""Run skills and stream their output: resumable, durable, billed by the log.
+
+::
+
+    from machpay import MachPay
+
+    client = MachPay()
+    for chunk in client.skills.stream("chat-assistant", {"prompt": "Hello"}):
+        print(chunk.text, end="", flush=True)
+"""
+
+from machpay._async_client import AsyncMachPay, AsyncStream
+from machpay._client import MachPay, Stream
+from machpay._results import Execution, ExecutionError, Result, SkillInfo
+from machpay._version import __version__
+from machpay.events import ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
+from machpay.exceptions import MachPayError, SkillError, StreamError, StreamInterrupted
+from machpay.pricing import Pricing
+from machpay.skill import Chunk, Skill, SkillInput, Usage
+
+__all__ = [
+    "AsyncMachPay",
+    "AsyncStream",
+    "Chunk",
+    "ChunkEvent",
+    "EndEvent",
+    "ErrorEvent",
+    "Event",
+    "Execution",
+    "ExecutionError",
+    "MachPay",
+    "MachPayError",
+    "Pricing",
+    "Result",
+    "Skill",
+    "SkillError",
+    "SkillInfo",
+    "SkillInput",
+    "StartEvent",
+    "Stream",
+    "StreamError",
+    "StreamInterrupted",
+    "Usage",
+    "__version__",
+]

@@ -1,0 +1,330 @@
+"""``AsyncMachPay``: the asyncio shell around :mod:`machpay._session`.
+
+:mod:`machpay._client` is its twin, method by method; what both know is not here.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from machpay._config import Config
+from machpay._requests import (
+    Request,
+    cancel_request,
+    execution_request,
+    read_execution,
+    read_skills,
+    skills_request,
+)
+from machpay._results import Execution, Result, SkillInfo
+from machpay._session import FAILURES, Call, StreamSession
+from machpay._stream_cursor import Transcript
+from machpay.events import ChunkEvent, EndEvent, Event
+
+__all__ = ["AsyncExecutions", "AsyncMachPay", "AsyncSkills", "AsyncStream"]
+
+
+class AsyncMachPay:
+    """A client. Tasks may share it; one :class:`AsyncStream` belongs to one task at a time.
+
+    ::
+
+        async with AsyncMachPay() as client:
+            async for chunk in client.skills.stream("chat-assistant", {"prompt": "Hello"}):
+                print(chunk.text, end="", flush=True)
+
+    Args:
+        api_key: Else the environment's ``MACHPAY_API_KEY``, else none.
+        base_url: Else the environment's ``MACHPAY_BASE_URL``, else ``http://127.0.0.1:8080``.
+        timeout: The longest silence of the server before a connection counts as dead and the
+            stream is resumed, in s. Not a limit for the stream as a whole.
+        max_retries: Failures in a row, without a new event between them, before a stream that has
+            begun gives up. At most 3 of them before its first event.
+        transport: What carries HTTP requests, in place of the network.
+
+    Attributes:
+        skills: Running skills.
+        executions: What runs or ran.
+
+    Raises:
+        ValueError: A setting is not what it must be.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        config = Config.resolve(
+            api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries
+        )
+        client = httpx.AsyncClient(**config.http_options(), transport=transport)
+        self._http = _Http(client, config.max_retries)
+        self.skills = AsyncSkills(self._http)
+        self.executions = AsyncExecutions(self._http)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class AsyncSkills:
+    """Running skills: ``client.skills``."""
+
+    def __init__(self, http: "_Http") -> None:
+        self._http = http
+
+    def stream(
+        self,
+        skill_id: str,
+        input: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+    ) -> "AsyncStream":
+        """Run a skill and stream its output. Nothing is sent before the stream is read.
+
+        Args:
+            skill_id: The skill.
+            input: Its input: a JSON object.
+            idempotency_key: Two starts with the same key and input are one execution. Random when
+                left out: then only the client's own repetitions of a lost start are one.
+
+        Raises:
+            TypeError: ``input`` is not a mapping of JSON values.
+            ValueError: An argument cannot be what it says.
+        """
+        session = StreamSession.starting(skill_id, input, idempotency_key, self._http.max_retries)
+        return AsyncStream(self._http, session)
+
+    async def run(
+        self,
+        skill_id: str,
+        input: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+    ) -> Result:
+        """Run a skill and wait for its whole output.
+
+        Args:
+            skill_id: As for :meth:`stream`.
+            input: As for :meth:`stream`.
+            idempotency_key: As for :meth:`stream`.
+
+        Raises:
+            StreamError: It could not be started, it failed, or its stream was lost for good.
+            TypeError: As for :meth:`stream`.
+            ValueError: As for :meth:`stream`.
+        """
+        async with self.stream(skill_id, input, idempotency_key=idempotency_key) as stream:
+            return await stream.result()
+
+    async def list(self) -> "list[SkillInfo]":
+        """List the skills that can be run.
+
+        Raises:
+            StreamError: The server refuses, or cannot be reached.
+        """
+        return read_skills(await self._http.call(skills_request()))
+
+
+class AsyncExecutions:
+    """What runs or ran: ``client.executions``."""
+
+    def __init__(self, http: "_Http") -> None:
+        self._http = http
+
+    def stream(self, execution_id: str, cursor: str | None = None) -> "AsyncStream":
+        """Stream the output of an execution that exists, from any process.
+
+        Args:
+            execution_id: The execution.
+            cursor: The last event that is already known (``stream.cursor``); ``None`` streams
+                from the start. After the cursor of the last event, the stream is empty.
+
+        Raises:
+            ValueError: An argument cannot be what it says.
+        """
+        session = StreamSession.reading(execution_id, cursor, self._http.max_retries)
+        return AsyncStream(self._http, session)
+
+    async def get(self, execution_id: str) -> Execution:
+        """Describe an execution: its status, and its text so far with the cursor to go on from.
+
+        Raises:
+            StreamError: The server refuses (``status`` 404: there is none, or no longer), or
+                cannot be reached.
+            ValueError: It is not an execution id.
+        """
+        return read_execution(await self._http.call(execution_request(execution_id)))
+
+    async def cancel(self, execution_id: str) -> None:
+        """Stop an execution. Its streams end with an ``error`` event; to repeat it is harmless.
+
+        Raises:
+            StreamError: The server refuses, or cannot be reached.
+            ValueError: It is not an execution id.
+        """
+        await self._http.call(cancel_request(execution_id))
+
+
+class AsyncStream:
+    """The output of an execution as it is produced: iterate over it for its chunks.
+
+    A lost connection is resumed without a gap or a repetition. Leaving the loop closes the
+    connection, not the execution; another loop goes on where it was left. (The event
+    loop does it a few turns later; ``async with`` does it at once.)
+
+    A skill may begin again after a lost worker (``on_interrupt="restart"``). What a loop over
+    chunks has shown cannot be taken back: use :meth:`events`, where a ``StartEvent`` with
+    ``attempt > 1`` voids the text before it, or :meth:`text`, which knows.
+    """
+
+    def __init__(self, http: "_Http", session: StreamSession) -> None:
+        self._http = http
+        self._response: httpx.Response | None = None
+        self._session = session
+
+    @property
+    def execution_id(self) -> str | None:
+        """The execution's id, once the first event has come."""
+        return self._session.cursor.execution_id
+
+    @property
+    def cursor(self) -> str | None:
+        """The last event that was taken from the stream: ``executions.stream`` resumes there."""
+        return self._session.cursor.cursor
+
+    @property
+    def summary(self) -> EndEvent | None:
+        """What the execution used and cost, after the last chunk."""
+        return self._session.cursor.summary
+
+    @property
+    def resumes(self) -> int:
+        """How many times another connection had to take over."""
+        return self._session.resumes
+
+    async def __aiter__(self) -> AsyncIterator[ChunkEvent]:
+        """Yield the chunks.
+
+        Raises:
+            StreamError: The execution failed, the server refuses, or the stream was lost for good.
+        """
+        async with aclosing(self._events()) as events:
+            async for event in events:
+                chunk = self._session.chunk(event)
+                if chunk is not None:
+                    yield chunk
+
+    def events(self) -> AsyncIterator[Event]:
+        """Yield all events; an ``error`` event too, as the last one, instead of raising.
+
+        Raises:
+            StreamError: The server refuses, or the stream was lost for good.
+        """
+        return self._events()
+
+    async def text(self) -> str:
+        """Read to the end, and return the text of all that was not read before.
+
+        Text of an attempt that was superseded is left out.
+
+        Raises:
+            StreamError: As for the loop over chunks.
+        """
+        transcript = Transcript()
+        async for event in self.events():
+            self._session.chunk(event)
+            transcript.add(event)
+        return transcript.text
+
+    async def result(self) -> Result:
+        """Read to the end, and return the text (as :meth:`text`) with the summary.
+
+        Raises:
+            StreamError: As for the loop over chunks.
+        """
+        return self._session.result(await self.text())
+
+    async def cancel(self) -> None:
+        """Stop the execution. The stream then ends with an ``error`` event.
+
+        Raises:
+            StreamError: The server refuses, or cannot be reached.
+            RuntimeError: There is no execution yet: the first event has not come.
+        """
+        await self._http.call(self._session.cancellation())
+
+    async def close(self) -> None:
+        """Give the stream up: close its connection. The execution goes on."""
+        self._session.closed = True
+        if self._response is not None:
+            await self._response.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
+        for connection in self._session.connections():
+            await self._http.sleep(connection.pause)
+            try:
+                async with self._http.open(connection.request) as self._response:
+                    connection.opened(self._response.status_code, self._response.headers)
+                    async for data in self._response.aiter_bytes():
+                        for event in connection.feed(data):
+                            yield event
+                        if connection.done:
+                            break
+            except FAILURES as error:
+                connection.lost(error)
+
+
+class _Http:
+    """HTTP as this client speaks it."""
+
+    def __init__(self, client: httpx.AsyncClient, max_retries: int) -> None:
+        self.client = client
+        self.max_retries = max_retries
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def open(self, request: Request) -> AbstractAsyncContextManager[httpx.Response]:
+        method, path, headers, content = request
+        return self.client.stream(method, path, headers=headers, content=content)
+
+    async def call(self, request: Request) -> bytes:
+        call = Call(self.max_retries)
+        for pause in call.pauses():
+            await self.sleep(pause)
+            try:
+                async with self.open(request) as response:
+                    call.answered(response.status_code, response.headers, await response.aread())
+            except FAILURES as error:
+                call.lost(error)
+        return call.body

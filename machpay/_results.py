@@ -1,0 +1,88 @@
+"""What the clients return beside streams. Unknown fields are ignored: a newer server may add some."""
+
+from decimal import Decimal
+
+import msgspec
+
+from machpay.events import EndEvent
+from machpay.pricing import Pricing
+
+__all__ = ["Execution", "ExecutionError", "Result", "SkillInfo"]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A completed execution.
+
+    Attributes:
+        text: The whole output.
+        summary: What it used and what it cost.
+        execution_id: The execution.
+    """
+
+    text: str
+    summary: EndEvent
+    execution_id: str
+
+
+class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A skill as the server lists it.
+
+    Attributes:
+        id: The skill's id.
+        name: For people.
+        description: For people.
+        streaming: Whether output arrives in pieces.
+        pricing: Its price.
+        timeout: The longest an execution may run, in s; ``None`` when the server does not say.
+        live: Whether a worker that has it was seen lately.
+    """
+
+    id: str
+    name: str = ""
+    description: str = ""
+    streaming: bool = True
+    pricing: Pricing = Pricing()
+    timeout: float | None = None
+    live: bool = True
+
+
+class ExecutionError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an execution failed: the payload of its ``error`` event.
+
+    Attributes:
+        code: A stable snake_case word.
+        message: One sentence for people.
+    """
+
+    code: str
+    message: str
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution as it stands.
+
+    Attributes:
+        execution_id: Its id.
+        skill_id: What it runs.
+        status: ``queued``, ``running``, ``completed``, ``failed`` or ``cancelled``.
+        attempt: The attempt that runs or ran last; 0 before the first.
+        text: All text so far, of the attempt that counts.
+        cursor: Where ``text`` ends: ``executions.stream(execution_id, cursor)`` goes on from there.
+        created_at: When it was started, in ms since the epoch.
+        tokens_used: Output tokens, once completed.
+        cost_usd: The cost, once completed.
+        duration_ms: From the claim by a worker to the end in ms, once completed.
+        error: Why it failed, if it did.
+    """
+
+    execution_id: str
+    status: str
+    skill_id: str = ""
+    attempt: int = 0
+    text: str = ""
+    cursor: str | None = None
+    created_at: int | None = None
+    tokens_used: int | None = None
+    cost_usd: Decimal | None = None
+    duration_ms: int | None = None
+    error: ExecutionError | None = None

@@ -1,0 +1,345 @@
+"""Executions run in this process, their logs kept in memory: a skill server.
+
+Streams are resumable while the process lives, and while their log is kept. Entries have the same
+ids as in Redis: ``0-1`` is the start, ``1-2`` the claim that nobody sees, chunks follow from
+``1-3``.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+from msgspec import structs
+
+from machpay._position import Cursor, Position, new_execution_id
+from machpay._run import Completed, run
+from machpay._wire import HEARTBEAT, encode_payload, frame
+from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
+from machpay.serve.executions import ApiError, ExecutionInfo, Place, SkillInfo, StartRequest
+from machpay.skill import Skill, SkillInput
+
+logger: Final = logging.getLogger("machpay.serve")
+
+JOIN_BYTES: Final = 256 << 10
+"""About how much a reader is given at once."""
+
+_START: Final = Position(0, 1)
+_CLAIM: Final = Position(1, 2)
+_OVERHEAD: Final = 200
+"""About what Python's objects take per chunk, in bytes, beside its frame and its text."""
+
+_STOPPED: Final = ErrorEvent(
+    code="worker_lost", message="The skill server was shut down.", retryable=True
+)
+_BROKEN: Final = ErrorEvent(
+    code="internal", message="The execution could not be run.", retryable=True
+)
+_FULL: Final = ErrorEvent(
+    code="overloaded", message="The skill server ran out of memory.", retryable=True
+)
+
+
+class _OutOfMemory(Exception):
+    """All logs together are over the limit, and no finished one is left to forget."""
+
+
+class _Log:
+    """The log of one execution.
+
+    Attributes:
+        size: About how much memory it takes, in bytes.
+        frames: The start's, then one per entry from seq 3 on.
+        texts: The chunks' texts.
+        end: Its terminal event, once it has one.
+        ended_at: When it ended, by the monotonic clock, in s.
+    """
+
+    def __init__(self, execution_id: str, skill_id: str, account: str) -> None:
+        self.execution_id = execution_id
+        self.skill_id = skill_id
+        self.account = account
+        self.created_at = time.time_ns() // 1_000_000
+        self.size = 0
+        self.frames: list[bytes] = []
+        self.texts: list[str] = []
+        self.end: EndEvent | ErrorEvent | None = None
+        self.ended_at = 0.0
+        self._changed = asyncio.Event()
+        start = StartEvent(execution_id=execution_id, skill_id=skill_id)
+        self.frames.append(frame("start", encode_payload(start), str(Cursor(execution_id, _START))))
+
+    @property
+    def top(self) -> Position:
+        """The newest entry."""
+        return Position(1, len(self.frames) + 1)
+
+    def append(self, name: str, event: ChunkEvent | EndEvent | ErrorEvent) -> int:
+        """Append an entry; return about how many bytes of memory it takes."""
+        position = Position(1, len(self.frames) + 2)
+        cursor = str(Cursor(self.execution_id, position))
+        self.frames.append(frame(name, encode_payload(event), cursor))
+        size = len(self.frames[-1]) + _OVERHEAD
+        if isinstance(event, ChunkEvent):
+            self.texts.append(event.text)
+            size += len(event.text)
+        else:
+            self.end = event
+        self.size += size
+        return size
+
+    def wake(self) -> None:
+        """Wake all readers: there is news."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def wait(self, limit: float) -> bool:
+        """Wait for news; False after ``limit`` seconds without any."""
+        try:
+            async with asyncio.timeout(limit):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def index_after(self, position: Position) -> int:
+        """Find the first frame after a position."""
+        if position < _START:
+            return 0
+        # What is before the claim is the start, whatever seq a client makes up there.
+        return 1 if position <= _CLAIM else position.seq - 1
+
+
+class MemoryExecutions:
+    """Runs executions in this process; use it as ``async with`` in a lifespan.
+
+    Implements :class:`machpay.serve.executions.Executions`.
+
+    Args:
+        skills: What can be run; each has a handler.
+        max_running: Executions that may run at the same time; more are refused.
+        max_kept: Finished executions that are kept, for readers that come back.
+        max_bytes: Memory for all logs together, roughly; the oldest finished ones go first.
+        retention: How long a finished execution is kept, in s.
+        heartbeat: After how much silence a reader gets a heartbeat, in s.
+
+    Raises:
+        ValueError: A skill has no handler, or two have the same id.
+    """
+
+    def __init__(
+        self,
+        skills: Iterable[Skill],
+        *,
+        max_running: int = 100,
+        max_kept: int = 1000,
+        max_bytes: int = 512 << 20,
+        retention: float = 600.0,
+        heartbeat: float = 15.0,
+    ) -> None:
+        self._skills: dict[str, Skill] = {}
+        for skill in skills:
+            _ = skill.handler
+            if skill.id in self._skills:
+                raise ValueError(f"two skills have the id {skill.id!r}")
+            self._skills[skill.id] = skill
+        self._max_running = max_running
+        self._max_kept = max_kept
+        self._max_bytes = max_bytes
+        self._retention = retention
+        self._heartbeat = heartbeat
+        self._running: dict[str, _Log] = {}
+        self._finished: OrderedDict[str, _Log] = OrderedDict()
+        self._size = 0
+        self._tasks: set[asyncio.Task[EndEvent | ErrorEvent]] = set()
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        self._group = asyncio.TaskGroup()
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        await self._group.__aexit__(kind, error, traceback)
+
+    def stop(self) -> None:
+        """End all running executions with an ``error``: nobody could resume them elsewhere."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def skills(self) -> list[SkillInfo]:
+        """List the skills, by id."""
+        return [_info(self._skills[skill_id]) for skill_id in sorted(self._skills)]
+
+    async def skill(self, skill_id: str) -> SkillInfo | None:
+        """Find a skill."""
+        skill = self._skills.get(skill_id)
+        return None if skill is None else _info(skill)
+
+    async def start(self, request: StartRequest) -> str:
+        """Start an execution; it goes on when its client leaves.
+
+        Raises:
+            ApiError: 503 ``overloaded``, too many are running, or ``draining``.
+        """
+        if self._stopping:
+            raise ApiError(503, "draining", "This server is shutting down.", retry_after=1)
+        if len(self._running) >= self._max_running:
+            message = f"This server runs {self._max_running} executions already."
+            raise ApiError(503, "overloaded", message, retry_after=1)
+        skill = self._skills[request.skill.id]
+        log = _Log(new_execution_id(), skill.id, request.account)
+        self._running[log.execution_id] = log
+        input = SkillInput(request.input, execution_id=log.execution_id)
+        task = self._group.create_task(
+            self._execute(log, skill, input), name=f"execution {log.execution_id}"
+        )
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._finish, log))
+        return log.execution_id
+
+    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+        """Find where a reader stands.
+
+        Raises:
+            ApiError: 404 ``execution_not_found``.
+        """
+        log = self._find(execution_id, account)
+        if after > log.top:
+            return Place.BEYOND
+        if after == log.top and log.end is not None:
+            return Place.AFTER_END
+        return Place.WITHIN
+
+    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+        """Read frames after a position, live, until the terminal event.
+
+        Yields:
+            Frames, several joined, or a heartbeat.
+        """
+        log = self._running.get(execution_id) or self._finished.get(execution_id)
+        if log is None:
+            return
+        index = log.index_after(after)
+        while True:
+            block: list[bytes] = []
+            size = 0
+            while index < len(log.frames) and size < JOIN_BYTES:
+                block.append(log.frames[index])
+                size += len(log.frames[index])
+                index += 1
+            if block:
+                yield b"".join(block)
+            elif log.end is not None:
+                return
+            elif not await log.wait(self._heartbeat):
+                yield HEARTBEAT
+
+    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+        """Describe an execution.
+
+        Raises:
+            ApiError: 404 ``execution_not_found``.
+        """
+        log = self._find(execution_id, account)
+        info = ExecutionInfo(
+            execution_id=execution_id,
+            skill_id=log.skill_id,
+            status="running",
+            attempt=1,
+            text="".join(log.texts),
+            cursor=str(Cursor(execution_id, log.top)),
+            created_at=log.created_at,
+        )
+        if isinstance(log.end, EndEvent):
+            return structs.replace(
+                info,
+                status="completed",
+                tokens_used=log.end.tokens_used,
+                cost_usd=log.end.cost_usd,
+                duration_ms=log.end.duration_ms,
+            )
+        if isinstance(log.end, ErrorEvent):
+            error = {"code": log.end.code, "message": log.end.message}
+            return structs.replace(info, status="failed", error=error)
+        return info
+
+    def _find(self, execution_id: str, account: str) -> _Log:
+        self._forget()
+        log = self._running.get(execution_id) or self._finished.get(execution_id)
+        if log is None or log.account != account:
+            raise ApiError(404, "execution_not_found", "There is no such execution.")
+        return log
+
+    async def _execute(self, log: _Log, skill: Skill, input: SkillInput) -> EndEvent | ErrorEvent:
+        """Run an execution; never raises, because that would end all others of the group."""
+
+        async def publish(chunks: list[ChunkEvent]) -> None:
+            for chunk in chunks:
+                self._size += log.append("chunk", chunk)
+            log.wake()
+            self._forget()
+            if self._size > self._max_bytes:
+                raise _OutOfMemory
+
+        started = time.monotonic()
+        try:
+            outcome = await run(skill, input, publish)
+        except _OutOfMemory:
+            logger.error("execution %s: all logs together are too large", log.execution_id)  # noqa: TRY400 - there is no more to tell
+            return _FULL
+        except Exception:
+            logger.exception("execution %s could not be run", log.execution_id)
+            return _BROKEN
+        if isinstance(outcome, Completed):
+            duration = round((time.monotonic() - started) * 1000)
+            cost = skill.pricing.cost(tokens=outcome.tokens, milliseconds=duration)
+            return EndEvent(tokens_used=outcome.tokens, cost_usd=cost, duration_ms=duration)
+        return ErrorEvent(code=outcome.code, message=outcome.message, retryable=outcome.retryable)
+
+    def _finish(self, log: _Log, task: "asyncio.Task[EndEvent | ErrorEvent]") -> None:
+        """Write the terminal event: a callback, so that a task cancelled unstarted has one too."""
+        self._tasks.discard(task)
+        ending = _STOPPED if task.cancelled() else task.result()
+        self._size += log.append("end" if isinstance(ending, EndEvent) else "error", ending)
+        log.ended_at = time.monotonic()
+        del self._running[log.execution_id]
+        self._finished[log.execution_id] = log
+        log.wake()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget finished executions, the oldest first, until all limits are kept."""
+        expired = time.monotonic() - self._retention
+        while self._finished:
+            oldest = next(iter(self._finished.values()))
+            if (
+                oldest.ended_at > expired
+                and len(self._finished) <= self._max_kept
+                and self._size <= self._max_bytes
+            ):
+                return
+            self._size -= oldest.size
+            del self._finished[oldest.execution_id]
+
+
+def _info(skill: Skill) -> SkillInfo:
+    return SkillInfo(
+        id=skill.id,
+        name=skill.name,
+        description=skill.description,
+        streaming=skill.streaming,
+        pricing=skill.pricing,
+        timeout=skill.timeout,
+    )

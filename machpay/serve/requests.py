@@ -1,0 +1,110 @@
+"""Reading requests: everything a client can get wrong is its own 4xx, never a 500."""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+
+from machpay._position import Cursor
+from machpay.serve.executions import ApiError
+
+MAX_BODY_BYTES: Final = 1 << 20
+
+BODY_TIMEOUT: Final = 30.0
+"""How long a client may take to send its body, in s."""
+
+_LINGER_BYTES: Final = 8 << 20
+"""So much of a body that is refused is read and dropped, so that its sender sees the answer: a
+connection that is closed with bytes unread is reset, and the answer lost with it."""
+
+_RESERVED: Final = frozenset({"timeout", "max_cost_usd", "on_disconnect"})
+
+
+async def read_input(request: Request, max_body_bytes: int) -> dict[str, Any]:
+    """Read the body of a start: ``{"input": {...}}``.
+
+    Args:
+        request: The request.
+        max_body_bytes: The most bytes to accept, whether or not they were announced.
+
+    Returns:
+        The input; empty when the body has none.
+
+    Raises:
+        ApiError: 400 ``bad_request`` or ``not_supported``, 408 ``request_timeout``, 413
+            ``body_too_large``.
+    """
+    body = _decode(await _read(request, max_body_bytes))
+    for key in body:
+        if key in _RESERVED:
+            raise ApiError(400, "not_supported", f"{key!r} is not supported by this server.")
+        if key != "input":
+            raise ApiError(400, "bad_request", f"The body has an unknown key: {key[:64]!r}.")
+    value = body.get("input", {})
+    if not isinstance(value, dict):
+        raise ApiError(400, "bad_request", "'input' must be a JSON object.")
+    return value
+
+
+def read_cursor(request: Request) -> Cursor | None:
+    """Read where a client wants to go on; ``None`` when it says nothing.
+
+    The header beats the query: an EventSource that reconnects repeats its first URL, old cursor
+    and all, and only the header is new.
+
+    Raises:
+        ApiError: 400 ``bad_cursor``: malformed, empty, or said twice. Never guessed at: a cursor
+            that is taken for "from the start" repeats output, or pays for it twice.
+    """
+    values = request.headers.getlist("last-event-id")
+    values = values or request.query_params.getlist("last_event_id")
+    if not values:
+        return None
+    try:
+        (value,) = values
+        return Cursor.parse(value)
+    except ValueError:
+        raise ApiError(400, "bad_cursor", "The last event id is not a cursor.") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await _read_within(request, limit)
+    except TimeoutError:
+        raise ApiError(408, "request_timeout", "The body took too long to arrive.") from None
+
+
+async def _read_within(request: Request, limit: int) -> bytes:
+    too_large = ApiError(413, "body_too_large", f"The body is over {limit} bytes.")
+    announced = _announced(request)
+    if announced > limit and ("expect" in request.headers or announced > _LINGER_BYTES):
+        raise too_large
+    body = bytearray()
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received <= limit:
+            body += chunk
+        elif received > _LINGER_BYTES:
+            break
+    if received > limit:
+        raise too_large
+    return bytes(body)
+
+
+def _announced(request: Request) -> int:
+    value = request.headers.get("content-length", "0")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(body)
+    # ValueError: DecodeError, and UnicodeDecodeError for bytes that are no UTF-8, which is not one.
+    except (ValueError, RecursionError):
+        raise ApiError(400, "bad_request", "The body is not JSON.") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "bad_request", "The body must be a JSON object.")
+    return value

@@ -1,0 +1,171 @@
+"""Answers: JSON, error bodies and SSE streams."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from machpay._endings import LOG_LOST
+from machpay._position import Cursor, Position
+from machpay._wire import HEARTBEAT, encode_payload, frame, retry_line
+from machpay.serve.executions import ApiError, Unavailable
+
+logger: Final = logging.getLogger("machpay.serve")
+
+SEND_TIMEOUT: Final = 30.0
+"""A client that takes nothing for so long, in s, is cut; it can resume."""
+
+RETRY_FROM: Final = 1000
+RETRY_TO: Final = 3000
+"""Between these, in ms, clients are told to wait: spread, so that they don't return all at once."""
+
+EVENT_STREAM: Final = "text/event-stream"
+
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_STREAM_HEADERS: Final = {**_HEADERS, "X-Accel-Buffering": "no"}
+_UNREAD: Final = frozenset({408, 413})
+"""Statuses that leave a body unread: what follows on the connection is no request."""
+
+_LARGEST_ATTEMPT: Final = 999_999_999
+
+
+def json_response(
+    payload: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with JSON.
+
+    Args:
+        payload: Anything msgspec can encode; Decimals become exact numbers.
+        status: The HTTP status.
+        headers: More headers.
+    """
+    return Response(
+        encode_payload(payload),
+        status,
+        headers={**_HEADERS, **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def error_response(error: ApiError, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with ``{"error": {"code", "message"}}``, and ``Retry-After`` where there is one.
+
+    Args:
+        error: What to say.
+        headers: More headers: ``Allow`` of a 405.
+    """
+    more = dict(headers or {})
+    if error.status in _UNREAD:
+        more["Connection"] = "close"
+    if error.retry_after is not None:
+        more["Retry-After"] = str(error.retry_after)
+    body = {"error": {"code": error.code, "message": error.message}}
+    return json_response(body, status=error.status, headers=more)
+
+
+class EventStream(EventSourceResponse):
+    """An SSE response; sse-starlette watches the connection, the bytes are ours.
+
+    Args:
+        frames: Blocks that end on an event boundary, or heartbeats.
+    """
+
+    def __init__(self, frames: AsyncIterator[bytes]) -> None:
+        super().__init__(
+            with_retry(frames), headers=_STREAM_HEADERS, ping=0, send_timeout=SEND_TIMEOUT
+        )
+        # HTTP/2 has no such header, and uvicorn knows better when it drains.
+        del self.headers["Connection"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the frames end, the client leaves or takes nothing for too long."""
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            # Returning without the last chunk makes the server cut the connection.
+            logger.info("a client took nothing for %g s and was cut", SEND_TIMEOUT)
+
+
+async def with_retry(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Put a jittered ``retry:`` in front of the first event, inside its block.
+
+    Not in front of a heartbeat, and never in a block of its own: six clients turn such a block into
+    a phantom event. A stream that ends before its first event still says ``retry:``, so that a
+    client waits before it comes back.
+
+    The frames ending by an error ends the response on the same boundary as any drain would: the
+    client resumes, and whether that works is for the next request to find out.
+    """
+    retry = retry_line(random.randint(RETRY_FROM, RETRY_TO))  # noqa: S311 - spreads, hides nothing
+    try:
+        async for block in frames:
+            if retry and block != HEARTBEAT:
+                yield retry + block
+                retry = b""
+            else:
+                yield block
+            # A send suspends only when the client is behind. Without this, a long replay to a fast
+            # client keeps the loop to itself, and never even notices that the client has left.
+            await asyncio.sleep(0)
+    except Unavailable:
+        logger.warning("a stream ended early: the store cannot be reached")
+    except Exception:
+        logger.exception("a stream ended early")
+    finally:
+        close = getattr(frames, "aclose", None)
+        if close is not None:
+            await close()
+    if retry:
+        yield retry
+
+
+def retry_later() -> Response:
+    """Answer a resume that can't be served right now: come back with the same cursor.
+
+    A status would do for most clients, but a native EventSource dies for good on anything but 200.
+    """
+    retry = retry_line(random.randint(RETRY_FROM, RETRY_TO))  # noqa: S311 - spreads, hides nothing
+    return Response(retry, headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+
+
+def nothing_follows(method: str) -> Response:
+    """Answer a resume from after the terminal event.
+
+    204 makes an EventSource stop for good (WHATWG HTML 9.2). fetch-event-source, which POSTs, would
+    repeat its request on a 204 for ever, and stops on a stream that just ends.
+
+    Args:
+        method: The request's method.
+    """
+    if method == "POST":
+        return Response(b"", headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+    return Response(status_code=204, headers=_HEADERS)
+
+
+def lost_cursor(execution_id: str, after: Position) -> str:
+    """Make the cursor of the ``log_lost`` event for a reader that stands beyond the log's end.
+
+    Its seq is 0, which no entry of an attempt has: such a cursor says for itself that the reader
+    was told, and it is after the reader's own, so that no client takes the event for a repetition.
+    """
+    return str(Cursor(execution_id, Position(min(after.attempt + 1, _LARGEST_ATTEMPT), 0)))
+
+
+def was_told_lost(position: Position) -> bool:
+    """Tell whether a cursor's position is one of :func:`lost_cursor`."""
+    return position.attempt > 0 and position.seq == 0
+
+
+def log_lost_frame(execution_id: str, after: Position) -> bytes:
+    """Frame the terminal event for a reader that has seen more than the log has."""
+    return frame("error", encode_payload(LOG_LOST), lost_cursor(execution_id, after))
+
+
+async def log_lost(execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    """Tell a reader that the log is shorter than what it has seen: one terminal event."""
+    yield log_lost_frame(execution_id, after)

@@ -1,0 +1,215 @@
+"""The routes of executions: the same for an edge and for a skill server.
+
+============================================  ====================================================
+``POST /v1/skills/{id}/stream``               start, and stream; resumes if a cursor is given
+``POST /v1/skills/{id}/executions``           start in the background
+``GET /v1/executions/{id}``                   status, text so far and its cursor
+``GET /v1/executions/{id}/stream``            stream, from a cursor if one is given
+``GET /v1/skills``, ``GET /v1/skills/{id}``   the registry
+``GET /healthz``                              whether the process lives
+============================================  ====================================================
+
+What is temporary is a 503 to everything but a resume: see :func:`responses.retry_later`.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from machpay._position import ORIGIN, Cursor, is_execution_id
+from machpay.serve.drain import Drain
+from machpay.serve.executions import (
+    ApiError,
+    Executions,
+    Place,
+    SkillInfo,
+    StartRequest,
+    Unavailable,
+)
+from machpay.serve.requests import MAX_BODY_BYTES, read_cursor, read_input
+from machpay.serve.responses import (
+    EventStream,
+    error_response,
+    json_response,
+    log_lost,
+    nothing_follows,
+    retry_later,
+    was_told_lost,
+)
+
+RETRY_AFTER: Final = 1
+"""In s: what a client that got a 503 is told to wait."""
+
+
+def routes(
+    executions: Executions,
+    *,
+    drain: Drain,
+    account_of: Callable[[Request], str] = lambda _: "default",
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> list[BaseRoute]:
+    """Make the routes; they need :data:`EXCEPTION_HANDLERS` in their application.
+
+    Args:
+        executions: What runs and reads executions.
+        drain: Whether the process is on its way out.
+        account_of: Who makes a request; may raise :class:`ApiError`.
+        max_body_bytes: The largest request body.
+    """
+    surface = _Surface(executions, drain, account_of, max_body_bytes)
+    return [
+        Route("/v1/skills", surface.list_skills, methods=["GET"]),
+        Route("/v1/skills/{skill_id}", surface.show_skill, methods=["GET"]),
+        Route("/v1/skills/{skill_id}/stream", surface.start_and_stream, methods=["POST"]),
+        Route("/v1/skills/{skill_id}/executions", surface.start, methods=["POST"]),
+        Route("/v1/executions/{execution_id}", surface.describe, methods=["GET"]),
+        Route("/v1/executions/{execution_id}/stream", surface.stream, methods=["GET"]),
+        Route("/healthz", _healthz, methods=["GET"]),
+    ]
+
+
+class _Surface:
+    def __init__(
+        self,
+        executions: Executions,
+        drain: Drain,
+        account_of: Callable[[Request], str],
+        max_body_bytes: int,
+    ) -> None:
+        self._executions = executions
+        self._drain = drain
+        self._account_of = account_of
+        self._max_body_bytes = max_body_bytes
+
+    async def list_skills(self, request: Request) -> Response:
+        self._account_of(request)
+        return json_response({"skills": await self._executions.skills()})
+
+    async def show_skill(self, request: Request) -> Response:
+        self._account_of(request)
+        return json_response(await self._skill(request))
+
+    async def start_and_stream(self, request: Request) -> Response:
+        cursor = read_cursor(request)
+        if cursor is not None:
+            # A client that was cut off repeats its request, with its cursor: that must not start,
+            # and bill, a second execution.
+            return await self._resume(request, cursor)
+        execution_id = await self._start(request)
+        return EventStream(self._executions.read(execution_id, ORIGIN))
+
+    async def start(self, request: Request) -> Response:
+        execution_id = await self._start(request)
+        status_url = f"/v1/executions/{execution_id}"
+        body = {
+            "executionId": execution_id,
+            "skillId": request.path_params["skill_id"],
+            "streamUrl": f"{status_url}/stream",
+            "statusUrl": status_url,
+        }
+        return json_response(body, status=202, headers={"Location": status_url})
+
+    async def describe(self, request: Request) -> Response:
+        account = self._account_of(request)
+        return json_response(await self._executions.describe(_execution_id(request), account))
+
+    async def stream(self, request: Request) -> Response:
+        execution_id = _execution_id(request)
+        cursor = read_cursor(request) or Cursor(execution_id, ORIGIN)
+        if cursor.execution_id != execution_id:
+            raise ApiError(400, "bad_cursor", "The last event id is of another execution.")
+        return await self._resume(request, cursor)
+
+    async def _start(self, request: Request) -> str:
+        account = self._account_of(request)
+        self._refuse_while_draining()
+        input = await read_input(request, self._max_body_bytes)
+        skill = await self._skill(request)
+        self._refuse_while_draining()
+        return await self._executions.start(StartRequest(skill=skill, input=input, account=account))
+
+    def _refuse_while_draining(self) -> None:
+        if self._drain.draining:
+            message = "This server is shutting down."
+            raise ApiError(503, "draining", message, retry_after=RETRY_AFTER)
+
+    async def _resume(self, request: Request, cursor: Cursor) -> Response:
+        execution_id, after = cursor
+        account = self._account_of(request)
+        if was_told_lost(after):
+            return nothing_follows(request.method)
+        if self._drain.draining:
+            return retry_later()
+        try:
+            place = await self._executions.locate(execution_id, account, after)
+        except Unavailable:
+            return retry_later()
+        if place is Place.AFTER_END:
+            return nothing_follows(request.method)
+        if place is Place.BEYOND:
+            return EventStream(log_lost(execution_id, after))
+        return EventStream(self._executions.read(execution_id, after))
+
+    async def _skill(self, request: Request) -> SkillInfo:
+        skill = await self._executions.skill(request.path_params["skill_id"])
+        if skill is None:
+            raise ApiError(404, "skill_not_found", "There is no such skill.")
+        return skill
+
+
+def _execution_id(request: Request) -> str:
+    execution_id: str = request.path_params["execution_id"]
+    if not is_execution_id(execution_id):
+        raise ApiError(404, "execution_not_found", "There is no such execution.")
+    return execution_id
+
+
+async def _healthz(_request: Request) -> Response:
+    return json_response({"status": "ok"})
+
+
+# -- errors: every one of them has the same body
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - for mypy: registered for this class only
+    return error_response(error)
+
+
+async def _unavailable(_request: Request, _error: Exception) -> Response:
+    message = "The service cannot do this right now; try again."
+    return error_response(ApiError(503, "unavailable", message, retry_after=RETRY_AFTER))
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    """Answer what Starlette itself refuses: no such route, no such method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - for mypy: registered for it only
+    status = error.status_code
+    code = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}.get(status, "refused")
+    message = f"{HTTPStatus(status).phrase}."
+    return error_response(ApiError(status, code, message), headers=error.headers)
+
+
+async def _disconnected(_request: Request, _error: Exception) -> Response:
+    """Answer nobody: the client left while it sent its body."""
+    return error_response(ApiError(400, "bad_request", "The body is incomplete."))
+
+
+async def _internal(_request: Request, _error: Exception) -> Response:
+    """Answer what nobody expected; Starlette raises it again, so the server logs it."""
+    return error_response(ApiError(500, "internal", "Something went wrong on our side."))
+
+
+EXCEPTION_HANDLERS: Final[Mapping[Any, Any]] = {
+    ApiError: _refused,
+    Unavailable: _unavailable,
+    HTTPException: _http_error,
+    ClientDisconnect: _disconnected,
+    Exception: _internal,
+}
+"""For ``Starlette(exception_handlers=...)``."""

@@ -1,0 +1,104 @@
+"""``skill.serve()``: skills served over HTTP from their own process."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from machpay.serve.cors import Cors
+from machpay.serve.drain import Drain
+from machpay.serve.memory import MemoryExecutions
+from machpay.serve.requests import MAX_BODY_BYTES
+from machpay.serve.routes import EXCEPTION_HANDLERS, routes
+from machpay.skill import Skill
+
+GRACE = 3
+"""How long stopping waits for clients that take nothing, in s; others take no time."""
+
+
+def create_app(
+    skills: Iterable[Skill],
+    *,
+    origins: Collection[str] = (),
+    max_body_bytes: int = MAX_BODY_BYTES,
+    executions: MemoryExecutions | None = None,
+    drain: Drain | None = None,
+) -> Starlette:
+    """Make the application of a skill server.
+
+    Args:
+        skills: What it serves.
+        origins: Origins that browsers may call it from; see :class:`machpay.serve.cors.Cors`.
+        max_body_bytes: The largest request body.
+        executions: Made from ``skills`` when left out.
+        drain: When the process is on its way out; begins on SIGTERM and SIGINT too.
+
+    Raises:
+        ValueError: A skill has no handler, or two have the same id.
+    """
+    memory = MemoryExecutions(skills) if executions is None else executions
+    ending = drain or Drain()
+    ending.on_begin(memory.stop)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with ending.on_signals():
+            async with memory:
+                yield
+
+    app = Starlette(
+        routes=routes(memory, drain=ending, max_body_bytes=max_body_bytes),
+        exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[Middleware(Cors, origins=origins)],
+        lifespan=lifespan,
+    )
+    # A redirect to where the Host header says is somebody else's tool.
+    app.router.redirect_slashes = False
+    return app
+
+
+def serve(skills: Iterable[Skill], *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Serve skills until the process is told to stop.
+
+    Args:
+        skills: What to serve.
+        host: The address to listen on.
+        port: The TCP port; 0 picks a free one.
+
+    Raises:
+        ValueError: A skill has no handler, or two have the same id.
+        SystemExit: The address cannot be listened on; uvicorn has logged why.
+    """
+    served = list(skills)
+    config = uvicorn.Config(
+        create_app(served),
+        host=host,
+        port=port,
+        lifespan="on",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    # uvicorn raises SIGINT again when it is done; that was Ctrl-C, not an error.
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(config, [skill.id for skill in served]).run()
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says where it listens, also for port 0."""
+
+    def __init__(self, config: uvicorn.Config, skill_ids: list[str]) -> None:
+        super().__init__(config)
+        self._skill_ids = skill_ids
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            names = ", ".join(self._skill_ids)
+            print(f"Serving {names} at http://{address} (stop with Ctrl-C)", flush=True)  # noqa: T201

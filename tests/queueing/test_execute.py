@@ -1,0 +1,206 @@
+"""One execution, from a job to its terminal event, and every way in which it can be stopped."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+import pytest
+from arq import Retry
+
+from machpay import Skill, SkillError, SkillInput
+from machpay._position import Position
+from machpay.pricing import Pricing
+from shared.jobs import Execute
+from shared.keys import log_key
+from shared.log import Entry, EventLog
+from shared.redis import Client
+from shared.terms import Terms
+from tests.waiting import eventually
+from workers.execute import Executor
+
+words = Skill(id="words", price_usd=0.01)
+
+
+@words.stream_handler
+def say(input: SkillInput) -> Iterator[str]:
+    for word in input.data["words"]:
+        yield f"{word} "
+
+
+broken = Skill(id="broken")
+
+
+@broken.stream_handler
+def fail(input: SkillInput) -> Iterator[str]:
+    yield "so far "
+    if input.data.get("polite"):
+        raise SkillError("too_long", "The prompt is too long.", retryable=False)
+    raise RuntimeError("secret detail")
+
+
+endless = Skill(id="endless")
+
+
+@endless.stream_handler
+async def go_on(input: SkillInput) -> AsyncIterator[str]:
+    yield "first "
+    await asyncio.sleep(3600)
+    yield "never"
+
+
+SKILLS = {skill.id: skill for skill in (words, broken, endless)}
+
+
+@pytest.fixture
+def log(redis: Client) -> EventLog:
+    return EventLog(redis)
+
+
+@pytest.fixture
+def executor(log: EventLog) -> Executor:
+    return Executor(log, SKILLS, "w1")
+
+
+async def start(log: EventLog, skill_id: str, **data: object) -> dict[str, object]:
+    terms = Terms(
+        owner="alice",
+        skill_id=skill_id,
+        created_at=1,
+        pricing=Pricing.of({"base_usd": "0.001", "per_token_usd": "0.0001"}),
+        timeout=60,
+    )
+    job = Execute.of("e", dict(data), terms)
+    await log.start("e", b"{}", job.terms, ttl=100)
+    fields: dict[str, object] = msgspec.to_builtins(job, builtin_types=(bytes,))
+    return fields
+
+
+async def last(log: EventLog) -> Entry:
+    entry = await log.last("e")
+    assert entry is not None
+    return entry
+
+
+async def test_what_a_handler_yields_is_what_the_log_has(log: EventLog, executor: Executor) -> None:
+    await executor.execute({}, **await start(log, "words", words=["a", "b", "c"]))
+    entries = await log.read("e")
+    assert [entry.type for entry in entries] == [b"start", b"claim", *[b"chunk"] * 3, b"end"]
+    chunks = [msgspec.json.decode(entry.data) for entry in entries if entry.type == b"chunk"]
+    assert [(chunk["text"], chunk["index"]) for chunk in chunks] == [
+        ("a ", 0),
+        ("b ", 1),
+        ("c ", 2),
+    ]
+    end = msgspec.json.decode(entries[-1].data)
+    assert end["tokensUsed"] == 2
+    # The price of the start counts, whatever the skill costs by now.
+    assert end["costUsd"] == 0.0012
+
+
+async def test_an_authors_error_reaches_the_client(log: EventLog, executor: Executor) -> None:
+    await executor.execute({}, **await start(log, "broken", polite=True))
+    assert msgspec.json.decode((await last(log)).data) == {
+        "code": "too_long",
+        "message": "The prompt is too long.",
+    }
+
+
+async def test_any_other_error_is_neutral_to_the_client_and_whole_in_the_log(
+    log: EventLog, executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    await executor.execute({}, **await start(log, "broken"))
+    error = (await last(log)).data
+    assert b'"skill_error"' in error
+    assert b"secret" not in error
+    assert "secret detail" in caplog.text
+
+
+async def test_a_fenced_worker_stops_its_handler(log: EventLog, executor: Executor) -> None:
+    fields = await start(log, "endless")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(executor.execute({}, **fields))
+
+        async def delivered() -> bool:
+            return (await last(log)).type == b"chunk"
+
+        await eventually(delivered, "the first chunk")
+        assert await log.conclude("e", b'{"code":"x","message":""}')
+        running.cancel()  # as the lost lease would
+    assert (await last(log)).id == b"2-4"
+
+
+async def test_a_log_that_lost_its_tail_ends_with_log_lost(
+    log: EventLog, redis: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = asyncio.Event()
+    slow = Skill(id="words")
+
+    @slow.stream_handler
+    async def wait(input: SkillInput) -> AsyncIterator[str]:
+        yield "one "
+        yield "two "
+        await release.wait()
+        yield "three "
+
+    fields = await start(log, "words")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Executor(log, {"words": slow}, "w1").execute({}, **fields))
+
+        async def delivered() -> bool:
+            return (await last(log)).position == Position(1, 4)
+
+        await eventually(delivered, "two chunks")
+        await roll_back(redis, to=3)
+        release.set()
+    entry = await last(log)
+    assert (entry.id, entry.type) == (b"2-4", b"error")
+    assert b'"log_lost"' in entry.data
+
+
+async def roll_back(redis: Client, to: int) -> None:
+    """Make the log what it was some entries ago, as a failover to a late replica would."""
+    rows = await redis.execute_command("XRANGE", log_key("e"), "-", "+")
+    await redis.delete(log_key("e"))
+    for row in rows[:to]:
+        await redis.execute_command("XADD", log_key("e"), row[0], *row[1])
+
+
+async def test_a_job_of_an_ended_execution_is_simply_done(
+    log: EventLog, executor: Executor
+) -> None:
+    fields = await start(log, "words", words=["a"])
+    await executor.execute({}, **fields)
+    before = await log.read("e")
+    await executor.execute({}, **fields)
+    assert await log.read("e") == before
+
+
+async def test_a_skill_that_this_worker_has_not_is_left_to_others(
+    log: EventLog, executor: Executor
+) -> None:
+    fields = await start(log, "elsewhere")
+    with pytest.raises(Retry):
+        await executor.execute({}, **fields)
+    assert (await last(log)).type == b"start"
+
+
+async def test_a_damaged_job_ends_its_stream(log: EventLog, executor: Executor) -> None:
+    fields = await start(log, "words")
+    await executor.execute({}, **{**fields, "input": b"{"})
+    assert b'"internal"' in (await last(log)).data
+
+
+async def test_cancelling_the_job_stops_the_handler_and_leaves_the_log_open(
+    log: EventLog, executor: Executor
+) -> None:
+    fields = await start(log, "endless")
+    running = asyncio.ensure_future(executor.execute({}, **fields))
+
+    async def delivered() -> bool:
+        return (await last(log)).type == b"chunk"
+
+    await eventually(delivered, "the first chunk")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await last(log)).type == b"chunk"

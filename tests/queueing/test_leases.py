@@ -1,0 +1,201 @@
+"""Picking, leasing, losing and giving back jobs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+from arq.jobs import deserialize_job
+
+from shared.jobs import Execute, Queue
+from shared.keys import BELL, LEASE_PREFIX, QUEUE, job_key
+from shared.redis import Client
+from shared.terms import Terms
+from workers.leases import Leases
+
+LEASE = 10.0
+TERMS = Terms(owner="alice", skill_id="words", created_at=1)
+
+
+@pytest.fixture
+def queue(redis: Client) -> Queue:
+    return Queue(redis)
+
+
+@pytest.fixture
+def leases(redis: Client) -> Leases:
+    return Leases(redis, LEASE, token="me")
+
+
+@pytest.fixture
+def others(redis: Client) -> Leases:
+    return Leases(redis, LEASE, token="other")
+
+
+Put = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def put(queue: Queue) -> Put:
+    async def put(*ids: str) -> None:
+        for name in ids:
+            await queue.put(Execute.of(name, {"n": 1}, TERMS))
+            # Scores are Redis's ms: the order of jobs queued within one is arq's, by name.
+            await asyncio.sleep(0.002)
+
+    return put
+
+
+async def lapse(redis: Client, job_id: str) -> None:
+    """Let a lease lapse, as time would."""
+    await redis.delete(LEASE_PREFIX + job_id)
+    await redis.zadd(QUEUE, {job_id: 1})
+
+
+async def test_jobs_are_picked_once_oldest_first(put: Put, leases: Leases, others: Leases) -> None:
+    await put("a", "b", "c")
+    assert [job.job_id for job in await leases.pick(2)] == ["a", "b"]
+    assert [job.job_id for job in await others.pick(2)] == ["c"]
+    assert await leases.pick(2) == []
+
+
+async def test_running_jobs_leave_the_read_window(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put(*(f"long-{n:03}" for n in range(120)))
+    assert len(await leases.pick(120)) == 120
+    await put("short")
+    assert [job.job_id for job in await others.pick(1)] == ["short"]
+    assert await redis.zcard(QUEUE) == 121
+
+
+async def test_a_job_is_queued_once(queue: Queue, redis: Client) -> None:
+    job = Execute.of("a", {"n": 1}, TERMS)
+    assert await queue.put(job)
+    assert not await queue.put(job)
+    assert await redis.zcard(QUEUE) == 1
+    assert await redis.llen(BELL) == 1
+    assert await queue.depth() == 1
+
+
+async def test_a_job_survives_the_queue_whole(queue: Queue, redis: Client) -> None:
+    data = {"big": 1 << 80, "text": "h\u00e9\u2028", "nested": [{"a": None}]}
+    await queue.put(Execute.of("a", data, TERMS))
+    raw = await redis.get(job_key("a"))
+    job = deserialize_job(raw, deserializer=msgspec.msgpack.decode)
+    assert job.function == "execute"
+    assert msgspec.convert(job.kwargs, Execute).decode() == (data, TERMS)
+
+
+async def test_the_doorbell_is_bounded(put: Put, queue: Queue, redis: Client) -> None:
+    await redis.lpush(BELL, *["1"] * 1500)
+    await put("a")
+    assert await redis.llen(BELL) == 1000
+
+
+async def test_a_lapsed_lease_makes_the_job_due_for_others(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    await lapse(redis, "a")
+    assert [job.job_id for job in await others.pick(1)] == ["a"]
+    assert await leases.renew(["a"]) == ["a"]
+
+
+async def test_a_lease_lasts_as_long_as_it_says(put: Put, leases: Leases, redis: Client) -> None:
+    await put("a")
+    await leases.pick(1)
+    assert 9_000 < await redis.pttl(LEASE_PREFIX + "a") <= 10_000
+
+
+async def test_renewing_moves_lease_and_score(put: Put, leases: Leases, redis: Client) -> None:
+    await put("a", "b")
+    await leases.pick(2)
+    scores = [await redis.zscore(QUEUE, name) for name in ("a", "b")]
+    await redis.pexpire(LEASE_PREFIX + "a", 50)
+    await asyncio.sleep(0.01)
+    assert await leases.renew(["a", "b"]) == []
+    assert await redis.pttl(LEASE_PREFIX + "a") > 9_000
+    for name, score in zip(("a", "b"), scores, strict=True):
+        renewed = await redis.zscore(QUEUE, name)
+        assert score is not None
+        assert renewed is not None
+        assert renewed > score
+
+
+async def test_a_lapsed_lease_that_nobody_took_is_taken_again(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    await lapse(redis, "a")
+    assert await leases.renew(["a"]) == []
+    assert await others.pick(1) == []
+
+
+async def test_renewing_a_finished_job_does_not_revive_it(
+    put: Put, leases: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    await leases.finish("a", None, None)
+    assert await leases.renew(["a"]) == []
+    assert await redis.zcard(QUEUE) == 0
+    assert not await redis.exists(LEASE_PREFIX + "a")
+
+
+async def test_a_finished_job_leaves_nothing_behind(
+    put: Put, leases: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    assert await leases.finish("a", None, None)
+    await redis.delete(BELL)
+    assert await redis.keys("*") == []
+
+
+async def test_a_result_is_kept_as_long_as_arq_says(
+    put: Put, leases: Leases, redis: Client
+) -> None:
+    await put("a", "b")
+    await leases.pick(2)
+    await leases.finish("a", b"result", 5_000)
+    await leases.finish("b", b"result", None)
+    assert 4_000 < await redis.pttl("arq:result:a") <= 5_000
+    assert await redis.pttl("arq:result:b") == -1
+
+
+async def test_a_job_given_back_is_due_at_once_and_rings(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    await redis.delete(BELL)
+    assert await leases.give_back("a")
+    assert await redis.llen(BELL) == 1
+    assert [job.job_id for job in await others.pick(1)] == ["a"]
+
+
+async def test_a_job_given_back_with_a_delay_is_due_later(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    await redis.delete(BELL)
+    assert await leases.give_back("a", 60_000)
+    assert await others.pick(1) == []
+    assert await redis.llen(BELL) == 0
+
+
+async def test_another_workers_job_is_never_touched(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("a")
+    await leases.pick(1)
+    await lapse(redis, "a")
+    await others.pick(1)
+    assert not await leases.finish("a", None, None)
+    assert not await leases.give_back("a")
+    assert await redis.get(LEASE_PREFIX + "a") == b"other"
+    assert await redis.exists(job_key("a"))

@@ -1,0 +1,27 @@
+"""Waiting for something to become true, never for a time to pass."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]], what: str, *, limit: float = 20.0, pause: float = 0.01
+) -> T:
+    """Look again and again until something true is seen, and return it.
+
+    Args:
+        look: Looks once.
+        what: What is waited for, for the failure's message.
+        limit: When to give up, in s.
+        pause: Between two looks, in s.
+    """
+    try:
+        async with asyncio.timeout(limit):
+            while not (seen := await look()):
+                await asyncio.sleep(pause)
+            return seen
+    except TimeoutError:
+        raise AssertionError(f"never happened within {limit} s: {what}") from None
