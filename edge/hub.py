@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
-from machpay._position import Position
+from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
 from shared.keys import execution_of, log_key
@@ -75,23 +75,21 @@ class Hub:
             the terminal event, or early when the edge drains: the client then reconnects.
         """
         loop = asyncio.get_running_loop()
-        reader = Reader(loop.time())
-        position = after
+        reader = Reader(after, loop.time())
         tail: Tail | None = None
         try:
             while not self._draining:
-                block, position, ended = await self._next(execution_id, tail, position)
+                block, ended = await self._next(execution_id, tail, reader)
                 if block:
                     reader.sent_at = loop.time()
                     yield block
-                if ended or self._draining:
+                if ended:
                     return
-                if not block and tail is None:
-                    # All that is there was read, and it has no end yet: from here on, live.
+                if tail is None and not reader.behind:
+                    # All that was there is sent, and it has no end yet: from here on, live.
                     tail = self._join(execution_id, reader)
-                elif not block and tail is not None:
-                    reader.behind = not tail.covers(position)
-                    await reader.wait()
+                elif not block:
+                    await (asyncio.sleep(TICK) if tail is None else reader.wait())
                     if loop.time() - reader.sent_at >= self._heartbeat:
                         reader.sent_at = loop.time()
                         yield HEARTBEAT
@@ -100,33 +98,39 @@ class Hub:
                 tail.readers.discard(reader)
 
     async def _next(
-        self, execution_id: str, tail: Tail | None, position: Position
-    ) -> tuple[bytes, Position, bool]:
-        """Take what follows a position: from the tail's window, else from the log.
+        self, execution_id: str, tail: Tail | None, reader: Reader
+    ) -> tuple[bytes, bool]:
+        """Take what follows: from the tail's window, else from the log.
 
         Returns:
-            Whole frames, or nothing when there is nothing yet; the position they reach; whether
-            the stream ends with them.
+            Whole frames, or nothing when there is nothing yet; whether the stream ends with them.
         """
         if tail is not None:
-            if tail.lost:
-                return log_lost_frame(execution_id, position), position, True
+            if tail.lost or not tail.agrees(reader.position):
+                return log_lost_frame(execution_id, reader.position), True
             if tail.top is None:
-                return b"", position, False
-            if tail.covers(position):
-                block, position = tail.after(position)
-                return block, position, tail.ended and position == tail.top
+                return b"", False
+            reader.behind = reader.behind or not tail.covers(reader.position)
+            if not reader.behind:
+                block, reader.position = tail.after(reader.position)
+                return block, tail.ended and reader.position == tail.top
+        return await self._read_log(execution_id, reader)
+
+    async def _read_log(self, execution_id: str, reader: Reader) -> tuple[bytes, bool]:
+        """Take what follows from the log, if it still has what the reader has."""
+        after = reader.position
+        known = after != ORIGIN
         try:
-            entries = await self._log.read(execution_id, position)
+            entries = await self._log.read(execution_id, after, inclusive=known)
         except (RedisError, OSError) as error:
             if not is_away(error):
                 raise
-            return b"", position, False
-        if entries:
-            return frames(execution_id, entries), entries[-1].position, entries[-1].terminal
-        if tail is not None:
-            self._look_at(tail)
-        return b"", position, False
+            return b"", False  # it is still behind, and tries again at the next tick
+        if not entries or (known and entries[0].position != after):
+            return log_lost_frame(execution_id, after), True
+        reader.behind = len(entries) == READ_COUNT
+        reader.position = entries[-1].position
+        return frames(execution_id, entries[known:]), entries[-1].terminal
 
     # -- tails -----------------------------------------------------------------------------------
 
@@ -139,6 +143,8 @@ class Hub:
             self._look_at(tail)
         tail.readers.add(reader)
         tail.idle_ticks = 0
+        # What was appended before the subscription is in the log only.
+        reader.behind = True
         return tail
 
     def _look_at(self, tail: Tail) -> None:

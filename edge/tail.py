@@ -18,18 +18,21 @@ class Reader:
     """A client's stream, as its tail sees it.
 
     Args:
+        position: Where it begins: an entry of the log, or the origin.
         now: The loop's clock, in s.
 
     Attributes:
+        position: The last entry that the client was sent, or that it has by its cursor.
+        behind: It needs the log, not just the tail.
         sent_at: When something was last sent to the client, by the loop's clock, in s.
-        behind: It needs the log, and could not read it: wake it to try again.
     """
 
-    __slots__ = ("_future", "_woken", "behind", "sent_at")
+    __slots__ = ("_future", "_woken", "behind", "position", "sent_at")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, position: Position, now: float) -> None:
+        self.position = position
+        self.behind = True
         self.sent_at = now
-        self.behind = False
         self._woken = False
         self._future: asyncio.Future[None] | None = None
 
@@ -99,10 +102,13 @@ class Tail:
             events: Type and payload of each.
             now: The loop's clock, in s.
         """
-        if self.top is None or self.ended or first.attempt < self.top.attempt:
+        if self.top is None or self.ended or not events or first.attempt < self.top.attempt:
             return
         known = self.top.seq + 1 - first.seq
-        if known < 0 or (known > 0 and first.attempt > self.top.attempt):
+        newer = first.attempt > self.top.attempt
+        # A hole; or an attempt that begins inside of what we have, or without its claim: whatever
+        # that is, the log knows better.
+        if known < 0 or (newer and (known > 0 or events[0][0] not in (b"claim", b"error"))):
             self.dirty = True
             return
         self.heard_at = now
@@ -140,6 +146,14 @@ class Tail:
     def covers(self, position: Position) -> bool:
         """Tell whether the window holds all that follows a position."""
         return self.top is not None and position.seq >= self._base - 1
+
+    def agrees(self, position: Position) -> bool:
+        """Tell whether a position is of the log that the window shows.
+
+        It is not when Redis lost the log's tail, and others went on from where it ends now.
+        """
+        index = position.seq - self._base
+        return not 0 <= index < len(self._attempts) or self._attempts[index] == position.attempt
 
     def after(self, position: Position) -> tuple[bytes, Position]:
         """Join the frames that follow a position which the window covers.

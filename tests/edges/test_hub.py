@@ -1,0 +1,444 @@
+"""The hub: what a reader gets is the log, whatever happens to pushes, connections and Redis."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from edge import hub as module
+from edge import tail as tail_module
+from edge.hub import Hub
+from machpay._position import ORIGIN, Position
+from machpay._wire import HEARTBEAT
+from ops.valkey import EmbeddedValkey
+from shared.keys import log_key
+from shared.log import EventLog
+from shared.redis import Client, connect
+from shared.terms import Terms, encode_terms
+from tests.waiting import eventually
+
+TERMS = encode_terms(Terms(owner="alice", skill_id="words", created_at=1))
+
+
+class Writer:
+    """A worker, as far as the log can tell."""
+
+    def __init__(self, log: EventLog, name: str = "e") -> None:
+        self.log = log
+        self.name = name
+        self.attempt = 1
+        self.seq = 2
+
+    async def begin(self) -> None:
+        await self.log.start(self.name, b'"start"', TERMS, ttl=1000)
+        await self.append("claim")
+
+    async def append(self, *events: str) -> None:
+        batch = [(event.split(":")[0], b'"%b"' % event.encode()) for event in events]
+        await self.log.append(self.name, Position(self.attempt, self.seq), batch)
+        self.seq += len(batch)
+
+
+class Collector:
+    """A client of the hub: what it got, and where it stands."""
+
+    def __init__(self, hub: Hub, name: str = "e", after: Position = ORIGIN) -> None:
+        self.frames = hub.read(name, after)
+        self.body = b""
+        self.heartbeats = 0
+
+    @property
+    def data(self) -> list[str]:
+        return [text.decode() for text in re.findall(rb'data: "?([^"\n]*)"?\n', self.body)]
+
+    @property
+    def ids(self) -> list[str]:
+        return [text.decode() for text in re.findall(rb"id: (\S+)\n", self.body)]
+
+    async def run(self) -> None:
+        async for block in self.frames:
+            if block == HEARTBEAT:
+                self.heartbeats += 1
+            else:
+                assert block.endswith(b"\n\n")
+                self.body += block
+
+    async def has(self, text: str) -> None:
+        async def seen() -> bool:
+            return text in self.data
+
+        await eventually(seen, f"the reader got {text!r}; it has {self.data[-5:]}")
+
+
+@pytest.fixture
+async def redis(valkey_client: Client) -> Client:
+    return valkey_client
+
+
+@pytest.fixture
+def log(redis: Client) -> EventLog:
+    return EventLog(redis)
+
+
+@contextlib.asynccontextmanager
+async def running(hub: Hub) -> AsyncIterator[Hub]:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(hub.run())
+        try:
+            yield hub
+        finally:
+            task.cancel()
+
+
+@pytest.fixture
+async def hub(valkey: EmbeddedValkey, log: EventLog) -> AsyncIterator[Hub]:
+    async with running(Hub(log, valkey.url)) as hub:
+        yield hub
+
+
+@pytest.fixture
+async def writer(log: EventLog) -> Writer:
+    writer = Writer(log)
+    await writer.begin()
+    return writer
+
+
+@contextlib.asynccontextmanager
+async def reading(*collectors: Collector) -> AsyncIterator[None]:
+    """Read with all of them; they must end by themselves."""
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        for collector in collectors:
+            tasks.create_task(collector.run())
+        yield
+
+
+@pytest.fixture
+def no_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make the log unreadable for tails: what arrives from then on was pushed."""
+
+    def apply() -> None:
+        async def refuse(*_: Any) -> None:
+            raise AssertionError("the log was looked at")
+
+        monkeypatch.setattr(Hub, "_catch_up", refuse)
+
+    return apply
+
+
+async def test_live_events_arrive_by_push(
+    hub: Hub, writer: Writer, no_look: Callable[[], None]
+) -> None:
+    reader = Collector(hub)
+    async with reading(reader):
+        await reader.has("start")
+        await writer.append("chunk:0")
+        await reader.has("chunk:0")
+        no_look()
+        for n in range(1, 50):
+            await writer.append(f"chunk:{n}")
+        await writer.append("chunk:50", "end")
+    assert reader.data == ["start", *(f"chunk:{n}" for n in range(51)), "end"]
+    assert reader.ids[0] == "e.0-1"
+    assert reader.ids[1:] == [f"e.1-{seq}" for seq in range(3, 55)]
+
+
+async def test_the_claim_is_never_shown(hub: Hub, writer: Writer) -> None:
+    await writer.append("chunk:0")
+    reader = Collector(hub)
+    async with reading(reader):
+        await reader.has("chunk:0")
+        writer.attempt = 2
+        await writer.append("claim", "end")
+    assert reader.data == ["start", "chunk:0", "end"]
+
+
+async def test_an_ended_execution_needs_no_subscription(
+    redis: Client, hub: Hub, writer: Writer
+) -> None:
+    await writer.append(*(f"chunk:{n}" for n in range(2500)), "end")
+    reader = Collector(hub)
+    async with reading(reader):
+        pass
+    assert reader.data == ["start", *(f"chunk:{n}" for n in range(2500)), "end"]
+    assert not await redis.execute_command("PUBSUB", "SHARDCHANNELS")
+
+
+@pytest.mark.parametrize("after", [Position(0, 1), Position(1, 3), Position(1, 7)])
+async def test_a_cursor_goes_on_behind_it(hub: Hub, writer: Writer, after: Position) -> None:
+    await writer.append(*(f"chunk:{n}" for n in range(8)))
+    reader = Collector(hub, after=after)
+    async with reading(reader):
+        await reader.has("chunk:7")
+        await writer.append("chunk:8", "end")
+    expected = [f"chunk:{n}" for n in range(9)] + ["end"]
+    assert reader.data == expected[max(0, after.seq - 2) :]
+
+
+async def test_readers_share_one_tail_and_one_subscription(
+    redis: Client, hub: Hub, writer: Writer
+) -> None:
+    await writer.append("chunk:0")
+    readers = [Collector(hub) for _ in range(50)]
+    async with reading(*readers):
+        for reader in readers:
+            await reader.has("chunk:0")
+
+        async def subscribed() -> bool:
+            (_, count) = await redis.execute_command("PUBSUB", "SHARDNUMSUB", log_key("e"))
+            return bool(count == 1)
+
+        await eventually(subscribed, "one subscription")
+        await writer.append("chunk:1", "end")
+    assert all(reader.data == ["start", "chunk:0", "chunk:1", "end"] for reader in readers)
+
+
+async def test_a_tail_that_nobody_reads_is_given_up(
+    redis: Client, hub: Hub, writer: Writer
+) -> None:
+    reader = Collector(hub)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(reader.run())
+        await reader.has("start")
+
+        async def subscriptions() -> int:
+            return len(await redis.execute_command("PUBSUB", "SHARDCHANNELS"))
+
+        await eventually(subscriptions, "the subscription")
+        task.cancel()
+
+    async def none() -> bool:
+        return await subscriptions() == 0
+
+    await eventually(none, "the subscription is given up")
+
+
+async def test_a_lost_push_is_made_up_for(
+    hub: Hub, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Collector(hub)
+    pushed = Hub._pushed
+    dropped = 0
+
+    def drop_some(self: Hub, channel: str, payload: bytes) -> None:
+        nonlocal dropped
+        dropped += 1
+        if dropped % 3 == 0:
+            pushed(self, channel, payload)
+
+    async with reading(reader):
+        await writer.append("chunk:first")
+        await reader.has("chunk:first")
+        monkeypatch.setattr(hub._subscription, "_on_push", drop_some.__get__(hub))
+        for n in range(99):
+            await writer.append(f"chunk:{n}")
+        monkeypatch.setattr(hub._subscription, "_on_push", hub._pushed)
+        await writer.append("end")
+    assert reader.data == ["start", "chunk:first", *(f"chunk:{n}" for n in range(99)), "end"]
+
+
+async def test_a_killed_subscription_connection_loses_nothing(
+    redis: Client, hub: Hub, writer: Writer
+) -> None:
+    readers = [Collector(hub) for _ in range(5)]
+    async with reading(*readers):
+        for reader in readers:
+            await reader.has("start")
+        for n in range(200):
+            await writer.append(f"chunk:{n}")
+            if n % 20 == 0:
+                await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await writer.append("end")
+    expected = ["start", *(f"chunk:{n}" for n in range(200)), "end"]
+    assert all(reader.data == expected for reader in readers)
+
+
+async def test_silence_is_checked_against_the_log(
+    valkey: EmbeddedValkey, log: EventLog, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.02)
+    async with running(Hub(log, valkey.url, heartbeat=0.1)) as hub:
+        reader = Collector(hub)
+        async with reading(reader):
+            await writer.append("chunk:0")
+            await reader.has("chunk:0")
+            monkeypatch.setattr(hub._subscription, "_on_push", lambda *_: None)
+            await writer.append("chunk:1", "end")
+    assert reader.data == ["start", "chunk:0", "chunk:1", "end"]
+
+
+async def test_a_silent_stream_gets_heartbeats(
+    valkey: EmbeddedValkey, log: EventLog, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.02)
+    async with running(Hub(log, valkey.url, heartbeat=0.05)) as hub:
+        reader = Collector(hub)
+        async with reading(reader):
+
+            async def three() -> bool:
+                return reader.heartbeats >= 3
+
+            await eventually(three, "three heartbeats")
+            await writer.append("end")
+    assert reader.data == ["start", "end"]
+
+
+async def test_a_reader_that_lags_reads_the_log_and_misses_nothing(
+    hub: Hub, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "WINDOW_FRAMES", 8)
+    eager, slow = Collector(hub), Collector(hub)
+    first = await anext(slow.frames)
+    slow.body += first
+    async with reading(eager):
+        await eager.has("start")
+        for n in range(300):
+            await writer.append(f"chunk:{n}")
+        await eager.has("chunk:299")
+        assert len(hub._tails["e"]._frames) < 32
+        async with reading(slow):
+            await writer.append("end")
+    expected = ["start", *(f"chunk:{n}" for n in range(300)), "end"]
+    assert eager.data == expected
+    assert slow.data == expected
+
+
+async def test_a_window_is_bounded_in_bytes(hub: Hub, writer: Writer) -> None:
+    reader = Collector(hub)
+    async with reading(reader):
+        await reader.has("start")
+        for n in range(40):
+            await writer.append(f"chunk:{n}" + "x" * 200_000)
+        await writer.append("chunk:last")
+        await reader.has("chunk:last")
+        assert sum(map(len, hub._tails["e"]._frames)) < 3 * tail_module.WINDOW_BYTES
+        await writer.append("end")
+    assert len(reader.data) == 43
+
+
+async def test_an_outage_is_waited_for_and_nothing_is_lost() -> None:
+    with EmbeddedValkey() as own:
+        redis = connect(own.url)
+        log = EventLog(redis)
+        writer = Writer(log)
+        await writer.begin()
+        async with running(Hub(log, own.url)) as hub:
+            early, late = Collector(hub), Collector(hub)
+            await writer.append("chunk:0")
+            async with reading(early):
+                await early.has("chunk:0")
+                own.kill()
+                async with reading(late):
+                    own.start()
+                    await writer.append("chunk:1", "end")
+        await redis.aclose()
+    assert early.data == late.data == ["start", "chunk:0", "chunk:1", "end"]
+
+
+async def test_a_tail_that_was_rolled_back_says_so(redis: Client, hub: Hub, writer: Writer) -> None:
+    reader = Collector(hub)
+    async with reading(reader):
+        await writer.append(*(f"chunk:{n}" for n in range(5)))
+        await reader.has("chunk:4")
+        rows = await redis.execute_command("XRANGE", log_key("e"), "-", "+")
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.delete(log_key("e"))
+            for row in rows[:4]:
+                pipe.execute_command("XADD", log_key("e"), row[0], *row[1])
+            await pipe.execute()
+        await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    assert reader.ids[-1] == "e.2-0"
+    assert b"event: error\n" in reader.body
+    assert b'"log_lost"' in reader.body
+    assert [text for text in reader.data if text.startswith("chunk")] == [
+        f"chunk:{n}" for n in range(5)
+    ]
+
+
+async def test_a_successor_on_a_rolled_back_log_is_never_mixed_in(
+    redis: Client, hub: Hub, writer: Writer
+) -> None:
+    reader = Collector(hub)
+    async with reading(reader):
+        await writer.append(*(f"chunk:{n}" for n in range(5)))
+        await reader.has("chunk:4")
+        rows = await redis.execute_command("XRANGE", log_key("e"), "-", "+")
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.delete(log_key("e"))
+            for row in rows[:4]:
+                pipe.execute_command("XADD", log_key("e"), row[0], *row[1])
+            await pipe.execute()
+        writer.attempt, writer.seq = 2, 5
+        await writer.append("claim", "chunk:other")
+    assert "chunk:other" not in reader.data
+    assert b'"log_lost"' in reader.body
+
+
+async def test_a_drain_ends_readers_on_a_boundary(hub: Hub, writer: Writer) -> None:
+    readers = [Collector(hub) for _ in range(3)]
+    async with reading(*readers):
+        for reader in readers:
+            await reader.has("start")
+        hub.drain()
+    late = Collector(hub)
+    async with reading(late):
+        pass
+    assert late.body == b""
+
+
+async def test_a_key_that_is_no_log_harms_only_its_reader(
+    redis: Client, hub: Hub, writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = Collector(hub), Collector(hub, "bad")
+    await redis.set(log_key("bad"), "a string")
+    async with reading(good):
+        await good.has("start")
+        with pytest.raises(Exception, match="WRONGTYPE"):
+            await bad.run()
+        await writer.append("end")
+    assert good.data == ["start", "end"]
+
+
+async def test_foreign_messages_on_the_channel_are_ignored(
+    redis: Client, hub: Hub, writer: Writer
+) -> None:
+    reader = Collector(hub)
+    async with reading(reader):
+        await writer.append("chunk:0")
+        await reader.has("chunk:0")
+        for message in (b"", b"hello", b"1-9\nchunk", b"9-4\nchunk\n{}", b"\xff-1\na\nb", b"1-4"):
+            await redis.execute_command("SPUBLISH", log_key("e"), message)
+        await writer.append("chunk:1", "end")
+    assert reader.data == ["start", "chunk:0", "chunk:1", "end"]
+
+
+@pytest.mark.parametrize("after", [Position(1, 9), Position(2, 4), Position(1, 5)])
+async def test_a_position_that_the_log_has_not_is_never_read_on_from(
+    hub: Hub, writer: Writer, after: Position
+) -> None:
+    await writer.append("chunk:0", "chunk:1")
+    reader = Collector(hub, after=after)
+    async with reading(reader):
+        pass
+    assert b'"log_lost"' in reader.body
+    assert not [text for text in reader.data if text.startswith("chunk")]
+
+
+async def test_a_reader_whose_position_the_tail_replaced_is_told(hub: Hub, writer: Writer) -> None:
+    old, new = Collector(hub), Collector(hub)
+    async with reading(new):
+        await new.has("start")
+        old.body += await anext(old.frames)
+        tail = hub._tails["e"]
+        writer.attempt = 2
+        await writer.append("claim", "chunk:0")
+        await new.has("chunk:0")
+        reader = next(iter(tail.readers))
+        assert tail.agrees(reader.position)
+        assert not tail.agrees(Position(1, reader.position.seq))
+        await writer.append("end")
+    async with reading(old):
+        pass
+    assert old.data == new.data == ["start", "chunk:0", "end"]
