@@ -1,0 +1,78 @@
+"""``python -m ops dev|demo|valkey``: the operator's commands."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from ops.demo import demo
+from ops.dev import dev
+from ops.system import ProcessError
+from ops.valkey import EmbeddedValkey, ValkeyError
+
+_DEFAULT_REDIS_PORT: Final = 6379
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    develop = commands.add_parser("dev", help="run Valkey, an edge and two workers until Ctrl-C")
+    develop.add_argument(
+        "--directory", type=Path, help="where to keep data and logs; default: .machpay"
+    )
+    commands.add_parser("demo", help="stream a story through a connection that is cut")
+    valkey = commands.add_parser("valkey", help="run the embedded Valkey alone until Ctrl-C")
+    valkey.add_argument(
+        "--port", type=int, default=_DEFAULT_REDIS_PORT, help="default: %(default)s; 0: a free one"
+    )
+    valkey.add_argument(
+        "--directory", type=Path, help="where to keep the data; left out: thrown away at the end"
+    )
+    return parser
+
+
+def _run_valkey(port: int, directory: Path | None) -> int:
+    """Run the embedded Valkey until we are told to stop or it ends.
+
+    Returns:
+        1 if it ended by itself.
+    """
+    with EmbeddedValkey(directory, port) as valkey:
+        print(f"Valkey is running. MACHPAY_REDIS_URL={valkey.url}   Ctrl-C stops it.", flush=True)
+        valkey.wait()
+        print(f"Valkey ended. Its log: {valkey.directory}/valkey.log", file=sys.stderr)
+        return 1
+
+
+def _stop(signum: int, _frame: FrameType | None) -> None:
+    """Leave through every ``with``, whatever asked us to stop."""
+    sys.exit(128 + signum)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The command line without the program's name; the process's when left out.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    # Ctrl-C in a terminal, `kill`, and a terminal that is closed: everything started is stopped.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    try:
+        if options.command == "valkey":
+            return _run_valkey(options.port, options.directory)
+        return dev(options.directory) if options.command == "dev" else demo()
+    except (ProcessError, ValkeyError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""``make dev``: the whole system, left running, its logs in the terminal."""
+
+import os
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+from ops.system import ROOT, ProcessError, System
+from ops.terminal import rows, say, styled
+
+STORY: Final = "examples.story_generator:skill"
+"""The skill that runs when ``MACHPAY_SKILLS`` names none."""
+
+_DEFAULT_PORT: Final = 8080
+_PASSED_ON: Final = ("MACHPAY_", "UVICORN_")
+
+
+def dev(directory: Path | None = None) -> int:
+    """Run the system until Ctrl-C, showing what its processes log.
+
+    Reads ``PORT`` and passes every ``MACHPAY_*`` variable on.
+
+    Args:
+        directory: Where data and logs are kept; ``.machpay/`` when left out.
+
+    Raises:
+        ProcessError: A process ended or did not get ready, or the port is taken.
+        ops.valkey.ValkeyError: No Valkey.
+    """
+    settings = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+    settings.setdefault("MACHPAY_SKILLS", STORY)
+    directory = directory or ROOT / ".machpay"
+    system = System(settings=settings, directory=directory, port=_port())
+    say("Starting Valkey, an edge and two workers ...")
+    with system:
+        say(_greeting(system, settings["MACHPAY_SKILLS"]))
+        logs = [_FollowedLog(child.name, child.log) for child in system.children.values()]
+        width = max(len(log.name) for log in logs)
+        colours = cycle(("cyan", "green", "yellow", "magenta", "blue"))
+        prefixes = {log: styled(f"{log.name.ljust(width)} |", next(colours)) for log in logs}
+        while True:
+            for log, prefix in prefixes.items():
+                for line in log.new_lines():
+                    say(f"{prefix} {line}")
+            system.check()
+            time.sleep(0.1)
+
+
+def _port() -> int:
+    """Read ``PORT``.
+
+    Raises:
+        ProcessError: It is no port.
+    """
+    raw = os.environ.get("PORT", "").strip() or str(_DEFAULT_PORT)
+    try:
+        port = int(raw)
+    except ValueError:
+        port = -1
+    if not 0 <= port < 1 << 16:
+        raise ProcessError(f"PORT={raw!r}: not a port; 0 takes a free one")
+    return port
+
+
+def _greeting(system: System, skills: str) -> str:
+    redis = "your MACHPAY_REDIS_URL"  # not the URL itself: it may hold a password
+    if system.valkey is not None:
+        redis = f"{system.redis_url}  (embedded Valkey, data in {system.directory}/valkey)"
+    facts = {
+        "URL": styled(system.url, "bold"),
+        "skills": skills,
+        "Redis": redis,
+        "logs": f"{system.directory}/logs/",
+        "try": f"MACHPAY_BASE_URL={system.url} .venv/bin/python -m examples.client",
+    }
+    return (
+        f"\n{styled('MachPay Streams is running.', 'green')}\n\n{rows(facts)}\n\nCtrl-C stops it.\n"
+    )
+
+
+class _FollowedLog:
+    """What a process adds to its log from its beginning on.
+
+    Args:
+        name: The process's name.
+        path: Its log.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self._path = path
+        self._offset = 0
+
+    def new_lines(self) -> list[str]:
+        """Read the complete lines since the last call."""
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            complete, newline, _ = log.read().rpartition(b"\n")
+        self._offset += len(complete) + len(newline)
+        return complete.decode(errors="replace").splitlines() if newline else []

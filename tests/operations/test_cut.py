@@ -1,0 +1,90 @@
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from ops.cut import CuttableProxy
+from ops.ports import LOOPBACK
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that sends back what it gets, and "bye" at the end of it."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+
+        def talk(connection: socket.socket) -> None:
+            with connection:
+                try:
+                    while data := connection.recv(65536):
+                        connection.sendall(data)
+                    connection.sendall(b"bye")
+                except ConnectionError:
+                    pass
+
+        def accept() -> None:
+            try:
+                while True:
+                    threading.Thread(target=talk, args=(listener.accept()[0],)).start()
+            except OSError:
+                pass  # the listener is closed
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def connect(proxy: CuttableProxy) -> socket.socket:
+    host, port = proxy.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_it_forwards_both_ways_and_half_closes(echo: int):
+    big = bytes(range(256)) * 20_000
+    with CuttableProxy(echo) as proxy, connect(proxy) as connection:
+
+        def send() -> None:
+            connection.sendall(big)
+            connection.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert read_all(connection) == big + b"bye"
+        sender.join()
+
+
+def test_a_cut_resets_open_connections_and_lets_new_ones_through(echo: int):
+    with CuttableProxy(echo) as proxy:
+        with connect(proxy) as connection:
+            connection.sendall(b"one")
+            assert connection.recv(3) == b"one"
+            proxy.cut()
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
+        with connect(proxy) as connection:
+            connection.sendall(b"two")
+            assert connection.recv(3) == b"two"
+
+
+def test_an_outage_resets_new_connections_too(echo: int):
+    with CuttableProxy(echo) as proxy:
+        proxy.cut(outage=3600)
+        with pytest.raises(ConnectionResetError), connect(proxy) as connection:
+            connection.recv(1)
+
+
+def test_nobody_upstream_is_a_reset():
+    with socket.create_server((LOOPBACK, 0)) as closed:
+        port = closed.getsockname()[1]
+    with (
+        CuttableProxy(port) as proxy,
+        pytest.raises(ConnectionResetError),
+        connect(proxy) as connection,
+    ):
+        connection.recv(1)

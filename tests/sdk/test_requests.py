@@ -1,0 +1,127 @@
+"""What requests look like and what answers mean."""
+
+import httpx
+import msgspec
+import pytest
+
+from machpay._requests import (
+    is_repeated,
+    read_execution,
+    refusal,
+    resume_request,
+    start_request,
+)
+from machpay.exceptions import StreamError
+
+NOW = 1_700_000_000.0
+
+
+def refused(status, body=b"", **headers):
+    return refusal(status, {k.replace("_", "-"): v for k, v in headers.items()}, body, now=NOW)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 520, 522, 524])
+def test_what_is_temporary_is_repeated(status):
+    assert refused(status).retryable
+    assert refused(status).repeated
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 403, 404, 409, 422, 500, 501, 525])
+def test_what_is_final_is_not(status):
+    assert not refused(status).retryable
+    assert not refused(status, retry_after="1").repeated
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        ("Tue, 14 Nov 2023 22:13:30 GMT", 10.0),
+        ("Tue, 14 Nov 2023 22:13:00 GMT", 0.0),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("1.5", None),
+        ("\u0663", None),
+        ("9" * 5000, 9999999999.0),
+        ("Tue, 14 Nov 99999999999 22:13:30 GMT", None),
+    ],
+)
+def test_retry_after(value, seconds):
+    assert refused(503, retry_after=value).retry_after == seconds
+
+
+def test_a_retry_after_over_a_minute_is_left_to_the_caller():
+    assert refused(503, retry_after="60").repeated
+    assert not refused(503, retry_after="61").repeated
+    assert refused(503, retry_after="61").retryable
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b'{"error":{"code":"busy","message":"Later."}}', "busy", "Later."),
+        (b'{"error":{"code":"busy"}}', "busy", ""),
+        (b'{"error":"busy"}', "http_503", '{"error":"busy"}'),
+        (b'{"detail":"x"}', "http_503", '{"detail":"x"}'),
+        (b"<html>\r\n  Bad\n gateway\n", "http_503", "<html> Bad gateway"),
+        (b"", "http_503", "HTTP 503"),
+        (b"\xff\xfe", "http_503", "\ufffd\ufffd"),
+        (b"[" * 100_000, "http_503", "[" * 200),
+        (b'{"error":{"code":"\\ud83d"}}', "http_503", '{"error":{"code":"\\ud83d"}}'),
+    ],
+)
+def test_an_error_body_of_any_kind(body, code, message):
+    assert refused(503, body)[:3] == (503, code, message)
+
+
+def test_an_unexpected_success_tells_its_content_type():
+    assert "text/html" in refused(200, b"<html>", content_type="text/html").message
+
+
+@pytest.mark.parametrize(
+    ("error", "repeated"),
+    [
+        (httpx.ConnectError("x"), True),
+        (httpx.ConnectTimeout("x"), True),
+        (httpx.ReadTimeout("x"), True),
+        (httpx.ReadError("x"), True),
+        (httpx.WriteError("x"), True),
+        (httpx.RemoteProtocolError("x"), True),
+        (httpx.ProxyError("x"), True),
+        (httpx.DecodingError("x"), True),
+        (httpx.LocalProtocolError("x"), False),
+        (httpx.UnsupportedProtocol("x"), False),
+        (httpx.TooManyRedirects("x"), False),
+    ],
+)
+def test_which_failures_are_repeated(error, repeated):
+    assert is_repeated(error) is repeated
+
+
+def test_a_start():
+    request = start_request("story-1.0", {"prompt": "\u2028"}, "k")
+    assert request[:2] == ("POST", "/v1/skills/story-1.0/stream")
+    assert request.headers["Idempotency-Key"] == "k"
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert msgspec.json.decode(request.content or b"") == {"input": {"prompt": "\u2028"}}
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256, "a\nb", "ü"])
+def test_a_key_that_is_no_header_value(key):
+    with pytest.raises(ValueError, match="idempotency_key"):
+        start_request("s", {}, key)
+
+
+def test_a_resume():
+    request = resume_request("e", {"Last-Event-ID": "e.1-2"})
+    assert request[:2] == ("GET", "/v1/executions/e/stream")
+    assert request.headers["Last-Event-ID"] == "e.1-2"
+    assert request.content is None
+
+
+def test_an_execution_needs_its_id_and_status():
+    assert read_execution(b'{"execution_id":"e","status":"queued"}').text == ""
+    with pytest.raises(StreamError, match="bad_response"):
+        read_execution(b'{"execution_id":"e"}')

@@ -1,0 +1,1 @@
+"""The HTTP surface of executions and the skill server, over real sockets."""

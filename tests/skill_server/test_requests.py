@@ -1,0 +1,557 @@
+"""Requests: what is refused, how, and that nothing starts by it."""
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from machpay._position import Position
+from machpay.serve.drain import Drain
+from machpay.serve.executions import (
+    ApiError,
+    ExecutionInfo,
+    Place,
+    SkillInfo,
+    StartRequest,
+    Unavailable,
+)
+from machpay.serve.memory import MemoryExecutions
+from machpay.serve.routes import EXCEPTION_HANDLERS, routes
+from machpay.serve.server import create_app
+from tests.skill_server.serving import Raw, Served, read_raw, request, serving
+from tests.skill_server.skills import Gates
+from tests.wire import check, check_prefix, check_retry_only
+
+STREAM = "/v1/skills/echo/stream"
+
+
+def error_of(answer: Raw) -> tuple[int, str]:
+    """Check the one form of an error body; return status and code."""
+    assert answer.header("content-type") == "application/json"
+    assert answer.header("cache-control") == "no-store"
+    body = json.loads(answer.body)
+    assert body.keys() == {"error"}
+    assert body["error"].keys() == {"code", "message"}
+    assert body["error"]["message"].endswith(".")
+    return answer.status, body["error"]["code"]
+
+
+BODIES: dict[str, tuple[bytes, str]] = {
+    "empty": (b" ", "bad_request"),
+    "not JSON": (b"{input", "bad_request"),
+    "form": (b"input=1", "bad_request"),
+    "array": (b"[]", "bad_request"),
+    "null": (b"null", "bad_request"),
+    "input is no object": (b'{"input":[]}', "bad_request"),
+    "input is null": (b'{"input":null}', "bad_request"),
+    "unknown key": (b'{"input":{},"inptu":{}}', "bad_request"),
+    "a price of its own": (b'{"input":{},"price_usd":0}', "bad_request"),
+    "timeout": (b'{"input":{},"timeout":5}', "not_supported"),
+    "max_cost_usd": (b'{"max_cost_usd":5}', "not_supported"),
+    "on_disconnect": (b'{"on_disconnect":"continue"}', "not_supported"),
+    "bad UTF-8": (b'{"input":{"a":"\xff"}}', "bad_request"),
+    "bad UTF-8 outside": (b"\xff", "bad_request"),
+    "lone surrogate": (b'{"input":{"a":"\\ud83d"}}', "bad_request"),
+    "lone low surrogate": (b'{"input":{"a":"\\ude00 "}}', "bad_request"),
+    "deep": (b'{"input":' + b"[" * 100_000, "bad_request"),
+    "deep and closed": (b'{"input":' + b'{"a":' * 5000 + b"1" + b"}" * 5001, "bad_request"),
+    "NaN": (b'{"input":{"a":NaN}}', "bad_request"),
+    "infinity": (b'{"input":{"a":1e999}}', "bad_request"),
+    "endless number": (b'{"input":{"a":' + b"1" * 100_000 + b"}}", "bad_request"),
+    "gzip": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "bad_request"),
+    "BOM": (b'\xef\xbb\xbf{"input":{}}', "bad_request"),
+    "two values": (b'{"input":{}}{"input":{}}', "bad_request"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_bad_body_is_the_senders_400(served: Served, gates: Gates, name: str) -> None:
+    body, code = BODIES[name]
+    answer = served.raw(request("POST", STREAM, body))
+    assert error_of(answer) == (400, code)
+    answer = served.raw(request("POST", "/v1/skills/echo/executions", body))
+    assert error_of(answer) == (400, code)
+    assert gates.runs == 0
+
+
+@pytest.mark.parametrize("key", ["inptu", "timeout", "max_cost_usd", "on_disconnect"])
+def test_a_refused_key_is_named(served: Served, key: str) -> None:
+    answer = served.raw(request("POST", STREAM, json.dumps({key: 1}).encode()))
+    assert key in json.loads(answer.body)["error"]["message"]
+
+
+def test_no_body_at_all_is_no_start(served: Served, gates: Gates) -> None:
+    assert error_of(served.raw(request("POST", STREAM))) == (400, "bad_request")
+    assert gates.runs == 0
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"input":{}}', b' {"input" : {"a": [1, 1.5, null]}} '])
+def test_a_good_body(served: Served, body: bytes) -> None:
+    assert check(served.raw(request("POST", STREAM, body)).body)[-1].event == "end"
+
+
+# ---- size
+
+
+def sized(size: int) -> bytes:
+    return b'{"input":{"a":"' + b"x" * (size - 18) + b'"}}'
+
+
+def chunked(body: bytes) -> bytes:
+    pieces = [body[start : start + 50_000] for start in range(0, len(body), 50_000)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["Content-Length", "chunked"])
+@pytest.mark.parametrize("over", [0, 1, 3_000_000])
+def test_the_largest_body_with_or_without_its_length(
+    served: Served, gates: Gates, announced: bool, over: int
+) -> None:
+    body = sized((1 << 20) + over)
+    if announced:
+        message = request("POST", STREAM, body)
+    else:
+        message = request("POST", STREAM, b"", "Transfer-Encoding: chunked") + chunked(body)
+    answer = served.raw(message)
+    if over:
+        assert error_of(answer) == (413, "body_too_large")
+        assert answer.header("connection") == "close"
+        assert gates.runs == 0
+    else:
+        check(answer.body)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [["Content-Length: 1073741824"], ["Content-Length: 2000000", "Expect: 100-continue"]],
+    ids=["far too large", "asks first"],
+)
+def test_what_is_announced_as_too_large_is_refused_unread(
+    served: Served, headers: list[str]
+) -> None:
+    answer = served.raw(request("POST", STREAM, b"", *headers))
+    assert error_of(answer) == (413, "body_too_large")
+
+
+def test_an_endless_body_is_refused_while_it_arrives(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(request("POST", STREAM, b"", "Transfer-Encoding: chunked"))
+        piece = b"%x\r\n%b\r\n" % (1 << 16, b"x" * (1 << 16))
+        with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012 - whichever write it is
+            while True:
+                connection.sendall(piece)
+
+
+def test_the_limit_can_be_set(gates: Gates, drain: Drain) -> None:
+    with serving(create_app(gates.skills, drain=drain, max_body_bytes=100), drain) as served:
+        check(served.raw(request("POST", STREAM, sized(100))).body)
+        assert error_of(served.raw(request("POST", STREAM, sized(101))))[0] == 413
+
+
+def test_a_body_that_takes_too_long(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machpay.serve.requests.BODY_TIMEOUT", 0.05)
+    answer = served.raw(request("POST", STREAM, b"", "Content-Length: 10") + b'{"in')
+    assert error_of(answer) == (408, "request_timeout")
+
+
+def test_a_client_that_leaves_within_its_body_is_no_error_of_ours(
+    served: Served, gates: Gates, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(request("POST", STREAM, b"", "Content-Length: 10") + b'{"in')
+    check(served.raw(request("POST", STREAM, b"{}")).body)
+    assert gates.runs == 1
+    assert "Traceback" not in caplog.text
+
+
+# ---- cursors
+
+EXECUTION = "exec_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+BAD_CURSORS = [
+    "",
+    "x",
+    EXECUTION,
+    f"{EXECUTION}:1-3",
+    f"{EXECUTION}.1",
+    f"{EXECUTION}.-1-3",
+    f"{EXECUTION}.1-",
+    f"{EXECUTION}.01-3",
+    f"{EXECUTION}.1-3 4",
+    f"{EXECUTION}.1-3.5",
+    f"{EXECUTION}.9999999999-3",
+    f"{EXECUTION}.1-9999999999999999",
+    "a" * 65 + ".1-3",
+    "x" * 10_000,
+    "null",
+    "undefined",
+    "0",
+    "\xff\xfe.1-3",
+    f"{EXECUTION}.1-\xb3",
+]
+
+
+@pytest.mark.parametrize("cursor", BAD_CURSORS, ids=lambda cursor: repr(cursor[:40]))
+def test_a_malformed_cursor_is_400_and_never_the_start(
+    served: Served, gates: Gates, cursor: str
+) -> None:
+    header = f"Last-Event-ID: {cursor}"
+    get = request("GET", f"/v1/executions/{EXECUTION}/stream", b"", header)
+    assert error_of(served.raw(get)) == (400, "bad_cursor")
+    assert error_of(served.raw(request("POST", STREAM, b"{}", header))) == (400, "bad_cursor")
+    assert gates.runs == 0
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "%00", "%0d%0aX: 1", "a%20b", "%ff.1-3", "%D9%A1.1-3"])
+def test_a_malformed_cursor_in_the_query(served: Served, gates: Gates, cursor: str) -> None:
+    for message in (
+        request("GET", f"/v1/executions/{EXECUTION}/stream?last_event_id={cursor}"),
+        request("POST", f"{STREAM}?last_event_id={cursor}", b"{}"),
+    ):
+        assert error_of(served.raw(message)) == (400, "bad_cursor")
+    assert gates.runs == 0
+
+
+def test_two_cursors_are_none(served: Served) -> None:
+    header = f"Last-Event-ID: {EXECUTION}.1-3"
+    get = request("GET", f"/v1/executions/{EXECUTION}/stream", b"", header, header)
+    assert error_of(served.raw(get)) == (400, "bad_cursor")
+
+
+def test_a_cursor_of_another_execution_than_the_urls(served: Served) -> None:
+    get = request("GET", f"/v1/executions/{EXECUTION}/stream", b"", "Last-Event-ID: other.1-3")
+    assert error_of(served.raw(get)) == (400, "bad_cursor")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        request("GET", f"/v1/executions/{EXECUTION}"),
+        request("GET", f"/v1/executions/{EXECUTION}/stream"),
+        request("GET", f"/v1/executions/{EXECUTION}/stream", b"", f"Last-Event-ID: {EXECUTION}.1-3"),
+        request("POST", STREAM, b"{}", f"Last-Event-ID: {EXECUTION}.1-3"),
+        request("GET", "/v1/executions/not%20an%20id"),
+        request("GET", "/v1/executions/a.b/stream"),
+        request("GET", "/v1/executions/" + "a" * 65),
+    ],
+)
+def test_an_unknown_execution_is_404(served: Served, gates: Gates, message: bytes) -> None:
+    assert error_of(served.raw(message)) == (404, "execution_not_found")
+    assert gates.runs == 0
+
+
+# ---- routes
+
+
+@pytest.mark.parametrize("skill", ["nope", "ECHO", "echo%0d%0a", "..%00", "%F0%9F%98%80", "a" * 5000])
+def test_an_unknown_skill_is_404(served: Served, skill: str) -> None:
+    for message in (
+        request("POST", f"/v1/skills/{skill}/stream", b"{}"),
+        request("POST", f"/v1/skills/{skill}/executions", b"{}"),
+        request("GET", f"/v1/skills/{skill}"),
+    ):
+        assert error_of(served.raw(message)) == (404, "skill_not_found")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope", "/v1", "/v1/skills/", "/v1/skills/echo/", "//v1/skills", "/v1/skills/a%2Fb"]
+)
+def test_an_unknown_route_is_404(served: Served, path: str) -> None:
+    assert error_of(served.raw(request("GET", path))) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", STREAM, {"POST"}),
+        ("HEAD", STREAM, {"POST"}),
+        ("PUT", STREAM, {"POST"}),
+        ("DELETE", "/v1/executions/x", {"GET", "HEAD"}),
+        ("POST", "/v1/executions/x/stream", {"GET", "HEAD"}),
+        ("POST", "/healthz", {"GET", "HEAD"}),
+    ],
+)
+def test_a_wrong_method_is_405_and_says_which_are_right(
+    served: Served, gates: Gates, method: str, path: str, allow: set[str]
+) -> None:
+    answer = served.raw(request(method, path, b"{}" if method == "POST" else b"", "Connection: close"))
+    assert answer.status == 405
+    assert set((answer.header("allow") or "").split(", ")) == allow
+    if method != "HEAD":
+        assert error_of(answer) == (405, "method_not_allowed")
+    assert gates.runs == 0
+
+
+def test_the_registry(served: Served) -> None:
+    skills = served.http.get("/v1/skills").json()["skills"]
+    assert [skill["id"] for skill in skills] == ["echo", "endless", "failing", "gated", "large"]
+    assert skills[0] == {
+        "id": "echo",
+        "name": "Echo",
+        "description": "Says it again.",
+        "streaming": True,
+        "pricing": {"base_usd": 0.001, "per_token_usd": 0.00002, "per_second_usd": 0},
+        "timeout": 3600.0,
+        "live": True,
+    }
+    assert served.http.get("/v1/skills/echo").json() == skills[0]
+    assert served.http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_background_start(served: Served, gates: Gates) -> None:
+    answer = served.http.post("/v1/skills/gated/executions", json={"input": {"gate": "g"}})
+    assert answer.status_code == 202
+    body = answer.json()
+    execution_id = body["executionId"]
+    assert body == {
+        "executionId": execution_id,
+        "skillId": "gated",
+        "streamUrl": f"/v1/executions/{execution_id}/stream",
+        "statusUrl": f"/v1/executions/{execution_id}",
+    }
+    assert answer.headers["location"] == body["statusUrl"]
+    with served.http.stream("GET", body["streamUrl"]) as stream:
+        received = b""
+        for piece in stream.iter_raw():
+            received += piece
+            if b"before" in received and not gates.gate("g").is_set():
+                info = served.http.get(body["statusUrl"]).json()
+                assert (info["status"], info["text"]) == ("running", "before ")
+                assert info["cursor"] == check_prefix(received)[-1].id
+                gates.gate("g").set()
+    events = check(received)
+    info = served.http.get(body["statusUrl"]).json()
+    assert info.pop("created_at") > 0
+    assert info == {
+        "execution_id": execution_id,
+        "skill_id": "gated",
+        "status": "completed",
+        "attempt": 1,
+        "text": "before after",
+        "cursor": events[-1].id,
+        "tokens_used": 3,
+        "cost_usd": 0,
+        "duration_ms": events[-1].data["durationMs"],
+    }
+
+
+def test_the_status_of_a_failed_execution(served: Served) -> None:
+    body = served.http.post("/v1/skills/failing/executions", json={"input": {"own": True}}).json()
+    check(served.http.get(body["streamUrl"]).content)
+    info = served.http.get(body["statusUrl"]).json()
+    assert (info["status"], info["text"]) == ("failed", "part")
+    assert info["error"] == {"code": "out_of_ink", "message": "No ink."}
+
+
+def test_the_account_hook_decides_who_sees_what(gates: Gates, drain: Drain) -> None:
+    def account_of(request: Request) -> str:
+        account = request.headers.get("x-account")
+        if account is None:
+            raise ApiError(401, "unauthorized", "Who are you.")
+        return account
+
+    executions = MemoryExecutions(gates.skills)
+    app = Starlette(
+        routes=routes(executions, drain=drain, account_of=account_of),
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=lambda _: executions,
+    )
+    drain.on_begin(executions.stop)
+    with serving(app, drain) as served:
+        mine = {"x-account": "a"}
+        body = served.http.post("/v1/skills/echo/executions", json={}, headers=mine).json()
+        for path in (body["statusUrl"], body["streamUrl"]):
+            assert served.http.get(path, headers=mine).status_code == 200
+            foreign = served.http.get(path, headers={"x-account": "b"})
+            unknown = served.http.get(path.replace("exec_", "exec-"), headers=mine)
+            assert (foreign.status_code, foreign.content) == (404, unknown.content)
+        for method, path in (
+            ("POST", STREAM),
+            ("POST", "/v1/skills/echo/executions"),
+            ("GET", "/v1/skills"),
+            ("GET", "/v1/skills/echo"),
+            ("GET", body["statusUrl"]),
+            ("GET", body["streamUrl"]),
+        ):
+            assert served.http.request(method, path).status_code == 401
+        assert served.http.get("/healthz").status_code == 200
+    assert gates.runs == 1
+
+
+# ---- a store that fails
+
+
+class Broken:
+    """Executions whose every method raises, but those given."""
+
+    def __init__(self, error: Exception, frames: list[bytes] | None = None) -> None:
+        self.error = error
+        self.frames = frames
+
+    async def skills(self) -> list[SkillInfo]:
+        raise self.error
+
+    async def skill(self, skill_id: str) -> SkillInfo | None:
+        raise self.error
+
+    async def start(self, request: StartRequest) -> str:
+        raise self.error
+
+    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+        if self.frames is None:
+            raise self.error
+        return Place.WITHIN
+
+    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+        for frame in self.frames or []:
+            yield frame
+        raise self.error
+
+    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+        raise self.error
+
+
+def failing(error: Exception, frames: list[bytes] | None = None) -> Any:
+    app = Starlette(
+        routes=routes(Broken(error, frames), drain=Drain()), exception_handlers=EXCEPTION_HANDLERS
+    )
+    return serving(app)
+
+
+PLAIN = [
+    request("GET", "/v1/skills"),
+    request("GET", "/v1/skills/echo"),
+    request("POST", STREAM, b"{}"),
+    request("POST", "/v1/skills/echo/executions", b"{}"),
+    request("GET", f"/v1/executions/{EXECUTION}"),
+]
+RESUMES = [
+    request("GET", f"/v1/executions/{EXECUTION}/stream"),
+    request("GET", f"/v1/executions/{EXECUTION}/stream", b"", f"Last-Event-ID: {EXECUTION}.1-3"),
+    request("POST", STREAM, b"{}", f"Last-Event-ID: {EXECUTION}.1-3"),
+]
+CHUNK = (
+    b'event: chunk\ndata: {"text":"x","index":0,"timestamp":1}\nid: %b.1-3\n\n' % EXECUTION.encode()
+)
+
+
+def test_a_store_that_is_away_is_503_but_never_to_a_resume() -> None:
+    with failing(Unavailable()) as served:
+        for message in PLAIN:
+            answer = served.raw(message)
+            assert error_of(answer) == (503, "unavailable")
+            assert answer.header("retry-after") == "1"
+        for message in RESUMES:
+            answer = served.raw(message)
+            assert (answer.status, answer.complete) == (200, True)
+            assert answer.header("content-type") == "text/event-stream; charset=utf-8"
+            check_retry_only(answer.body)
+
+
+def test_an_unexpected_error_is_a_neutral_500(caplog: pytest.LogCaptureFixture) -> None:
+    with failing(RuntimeError("secret detail")) as served:
+        for message in PLAIN + RESUMES:
+            answer = served.raw(message)
+            assert error_of(answer) == (500, "internal")
+            assert b"secret" not in answer.body
+    assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize("error", [Unavailable(), RuntimeError("secret detail")], ids=repr)
+def test_a_stream_whose_source_fails_ends_on_a_boundary(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with failing(error, [b":\n", CHUNK]) as served:
+        answer = served.raw(RESUMES[0])
+        assert answer.complete
+        [event] = check(answer.body, complete=False)
+        assert event.data["text"] == "x"
+    with failing(error, []) as served:
+        answer = served.raw(RESUMES[0])
+        assert answer.complete
+        check_retry_only(answer.body)
+    assert ("secret detail" in caplog.text) == isinstance(error, RuntimeError)
+
+
+# ---- other origins
+
+PREFLIGHT = [
+    "Origin: https://app.example",
+    "Access-Control-Request-Method: GET",
+    "Access-Control-Request-Headers: last-event-id",
+]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1", STREAM, f"/v1/executions/{EXECUTION}/stream", "/v1/skills", "/api/stream"]
+)
+def test_a_preflight_without_configured_origins_allows_none(served: Served, path: str) -> None:
+    answer = served.raw(request("OPTIONS", path, b"", *PREFLIGHT))
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.header("access-control-allow-origin") is None
+    assert (
+        answer.header("access-control-allow-headers")
+        == "last-event-id, authorization, content-type, idempotency-key"
+    )
+    assert "POST" in (answer.header("access-control-allow-methods") or "")
+    assert answer.header("vary") == "Origin"
+
+
+def test_no_origin_may_read_by_default(served: Served) -> None:
+    answer = served.raw(request("GET", "/v1/skills", b"", "Origin: https://app.example"))
+    assert answer.status == 200
+    assert answer.header("access-control-allow-origin") is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "origin", "allowed"),
+    [
+        (["https://app.example"], "https://app.example", "https://app.example"),
+        (["https://app.example"], "https://evil.example", None),
+        (["https://app.example"], "null", None),
+        (["*"], "https://any.example", "*"),
+    ],
+)
+def test_configured_origins_may(
+    gates: Gates, drain: Drain, configured: list[str], origin: str, allowed: str | None
+) -> None:
+    app = create_app(gates.skills, drain=drain, origins=configured)
+    with serving(app, drain) as served:
+        for message in (
+            request("OPTIONS", STREAM, b"", f"Origin: {origin}", *PREFLIGHT[1:]),
+            request("GET", "/v1/skills", b"", f"Origin: {origin}"),
+            request("GET", "/nope", b"", f"Origin: {origin}"),
+            request("POST", STREAM, b"{}", f"Origin: {origin}"),
+        ):
+            answer = served.raw(message)
+            assert answer.header("access-control-allow-origin") == allowed
+            assert answer.header("access-control-allow-credentials") is None
+            assert answer.header("vary") == "Origin"
+    assert gates.runs == 1
+
+
+def test_http_1_0_gets_a_stream_too(served: Served) -> None:
+    message = request("POST", STREAM, b"{}").replace(b"HTTP/1.1", b"HTTP/1.0")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        connection.sendall(message)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    if b"transfer-encoding: chunked" not in head:
+        check(body)
+
+
+def test_two_requests_on_one_connection(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+        for _ in range(2):
+            connection.sendall(request("POST", STREAM, b"{}"))
+            check(read_raw(connection).body)
+        connection.sendall(request("POST", STREAM, b"nonsense"))
+        assert error_of(read_raw(connection))[0] == 400
+        connection.sendall(request("POST", STREAM, b"{}"))
+        check(read_raw(connection).body)

@@ -1,0 +1,1 @@
+"""Running handlers: machpay._iterate and machpay._run."""
