@@ -1,6 +1,7 @@
 """``python -m ops dev|demo|valkey``: the operator's commands."""
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,13 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without scissors gets a "?"
     # Ctrl-C in a terminal, `kill`, and a terminal that is closed: everything started is stopped.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
         if options.command == "valkey":
             return _run_valkey(options.port, options.directory)
-        return dev(options.directory) if options.command == "dev" else demo()
+        if options.command == "dev":
+            dev(options.directory)
+        return demo()
     except (ProcessError, ValkeyError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@ import os
 import time
 from itertools import cycle
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from ops.system import ROOT, ProcessError, System
 from ops.terminal import rows, say, styled
@@ -16,7 +16,7 @@ _DEFAULT_PORT: Final = 8080
 _PASSED_ON: Final = ("MACHPAY_", "UVICORN_")
 
 
-def dev(directory: Path | None = None) -> int:
+def dev(directory: Path | None = None) -> NoReturn:
     """Run the system until Ctrl-C, showing what its processes log.
 
     Reads ``PORT`` and passes every ``MACHPAY_*`` variable on.

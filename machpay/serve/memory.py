@@ -7,15 +7,16 @@ ids as in Redis: ``0-1`` is the start, ``1-2`` the claim that nobody sees, chunk
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
+from time import monotonic, time_ns
 from types import TracebackType
 from typing import Final, Self
 
 from msgspec import structs
 
+from machpay._endings import INTERNAL
 from machpay._position import Cursor, Position, new_execution_id
 from machpay._run import Completed, run
 from machpay._wire import HEARTBEAT, encode_payload, frame
@@ -35,9 +36,6 @@ _OVERHEAD: Final = 200
 
 _STOPPED: Final = ErrorEvent(
     code="worker_lost", message="The skill server was shut down.", retryable=True
-)
-_BROKEN: Final = ErrorEvent(
-    code="internal", message="The execution could not be run.", retryable=True
 )
 _FULL: Final = ErrorEvent(
     code="overloaded", message="The skill server ran out of memory.", retryable=True
@@ -63,7 +61,7 @@ class _Log:
         self.execution_id = execution_id
         self.skill_id = skill_id
         self.account = account
-        self.created_at = time.time_ns() // 1_000_000
+        self.created_at = time_ns() // 1_000_000
         self.size = 0
         self.frames: list[bytes] = []
         self.texts: list[str] = []
@@ -293,7 +291,7 @@ class MemoryExecutions:
             if self._size > self._max_bytes:
                 raise _OutOfMemory
 
-        started = time.monotonic()
+        started = monotonic()
         try:
             outcome = await run(skill, input, publish)
         except _OutOfMemory:
@@ -301,9 +299,9 @@ class MemoryExecutions:
             return _FULL
         except Exception:
             logger.exception("execution %s could not be run", log.execution_id)
-            return _BROKEN
+            return INTERNAL
         if isinstance(outcome, Completed):
-            duration = round((time.monotonic() - started) * 1000)
+            duration = round((monotonic() - started) * 1000)
             cost = skill.pricing.cost(tokens=outcome.tokens, milliseconds=duration)
             return EndEvent(tokens_used=outcome.tokens, cost_usd=cost, duration_ms=duration)
         return ErrorEvent(code=outcome.code, message=outcome.message, retryable=outcome.retryable)
@@ -313,7 +311,7 @@ class MemoryExecutions:
         self._tasks.discard(task)
         ending = _STOPPED if task.cancelled() else task.result()
         self._size += log.append("end" if isinstance(ending, EndEvent) else "error", ending)
-        log.ended_at = time.monotonic()
+        log.ended_at = monotonic()
         del self._running[log.execution_id]
         self._finished[log.execution_id] = log
         log.wake()
@@ -321,7 +319,7 @@ class MemoryExecutions:
 
     def _forget(self) -> None:
         """Forget finished executions, the oldest first, until all limits are kept."""
-        expired = time.monotonic() - self._retention
+        expired = monotonic() - self._retention
         while self._finished:
             oldest = next(iter(self._finished.values()))
             if (

@@ -107,10 +107,10 @@ class _Surface:
         execution_id = await self._start(request)
         status_url = f"/v1/executions/{execution_id}"
         body = {
-            "executionId": execution_id,
-            "skillId": request.path_params["skill_id"],
-            "streamUrl": f"{status_url}/stream",
-            "statusUrl": status_url,
+            "execution_id": execution_id,
+            "skill_id": request.path_params["skill_id"],
+            "stream_url": f"{status_url}/stream",
+            "status_url": status_url,
         }
         return json_response(body, status=202, headers={"Location": status_url})
 

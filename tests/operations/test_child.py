@@ -51,20 +51,23 @@ import sys, time
 from pathlib import Path
 from ops.child import Child
 from ops.procfile import shell_command
-print(Child("sleep", shell_command("sleep 600"), log=Path(sys.argv[1])).pid, flush=True)
+command = shell_command("sh -c 'echo up; exec sleep 600'")
+print(Child("sleep", command, log=Path(sys.argv[1])).pid, flush=True)
 time.sleep(600)
 """
 
 
 def test_a_procfile_command_dies_when_its_parent_is_killed(tmp_path: Path):
+    log = tmp_path / "log"
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path / "log")],
+        [sys.executable, "-c", PARENT, str(log)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
+        wait_until(lambda: log.read_text() == "up\n", "the command's start")
         assert not is_gone(pid)
         parent.kill()
     wait_until(lambda: is_gone(pid), "the child's end after its parent's SIGKILL")

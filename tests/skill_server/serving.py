@@ -53,7 +53,9 @@ class Served:
         while not self._server.started:
             assert self._thread.is_alive(), "the server did not start"
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

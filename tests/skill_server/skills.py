@@ -53,7 +53,7 @@ class Gates:
             self.runs += 1
             gate = self.gate(input.data["gate"])
             yield "before "
-            while not gate.is_set():
+            while not gate.is_set():  # noqa: ASYNC110 - set from another thread
                 await asyncio.sleep(0.002)
             yield "after"
             self.finished += 1

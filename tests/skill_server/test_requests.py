@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -205,7 +206,7 @@ def test_a_malformed_cursor_is_400_and_never_the_start(
     assert gates.runs == 0
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "%00", "%0d%0aX: 1", "a%20b", "%ff.1-3", "%D9%A1.1-3"])
+@pytest.mark.parametrize("cursor", ["", "x", "%00", "%0d%0aX:1", "a%20b", "%ff.1-3", "%D9%A1.1-3"])
 def test_a_malformed_cursor_in_the_query(served: Served, gates: Gates, cursor: str) -> None:
     for message in (
         request("GET", f"/v1/executions/{EXECUTION}/stream?last_event_id={cursor}"),
@@ -231,7 +232,9 @@ def test_a_cursor_of_another_execution_than_the_urls(served: Served) -> None:
     [
         request("GET", f"/v1/executions/{EXECUTION}"),
         request("GET", f"/v1/executions/{EXECUTION}/stream"),
-        request("GET", f"/v1/executions/{EXECUTION}/stream", b"", f"Last-Event-ID: {EXECUTION}.1-3"),
+        request(
+            "GET", f"/v1/executions/{EXECUTION}/stream", b"", f"Last-Event-ID: {EXECUTION}.1-3"
+        ),
         request("POST", STREAM, b"{}", f"Last-Event-ID: {EXECUTION}.1-3"),
         request("GET", "/v1/executions/not%20an%20id"),
         request("GET", "/v1/executions/a.b/stream"),
@@ -246,7 +249,9 @@ def test_an_unknown_execution_is_404(served: Served, gates: Gates, message: byte
 # ---- routes
 
 
-@pytest.mark.parametrize("skill", ["nope", "ECHO", "echo%0d%0a", "..%00", "%F0%9F%98%80", "a" * 5000])
+@pytest.mark.parametrize(
+    "skill", ["nope", "ECHO", "echo%0d%0a", "..%00", "%F0%9F%98%80", "a" * 5000]
+)
 def test_an_unknown_skill_is_404(served: Served, skill: str) -> None:
     for message in (
         request("POST", f"/v1/skills/{skill}/stream", b"{}"),
@@ -257,7 +262,8 @@ def test_an_unknown_skill_is_404(served: Served, skill: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nope", "/v1", "/v1/skills/", "/v1/skills/echo/", "//v1/skills", "/v1/skills/a%2Fb"]
+    "path",
+    ["/", "/nope", "/v1", "/v1/skills/", "/v1/skills/echo/", "//v1/skills", "/v1/skills/a%2Fb"],
 )
 def test_an_unknown_route_is_404(served: Served, path: str) -> None:
     assert error_of(served.raw(request("GET", path))) == (404, "not_found")
@@ -277,7 +283,9 @@ def test_an_unknown_route_is_404(served: Served, path: str) -> None:
 def test_a_wrong_method_is_405_and_says_which_are_right(
     served: Served, gates: Gates, method: str, path: str, allow: set[str]
 ) -> None:
-    answer = served.raw(request(method, path, b"{}" if method == "POST" else b"", "Connection: close"))
+    answer = served.raw(
+        request(method, path, b"{}" if method == "POST" else b"", "Connection: close")
+    )
     assert answer.status == 405
     assert set((answer.header("allow") or "").split(", ")) == allow
     if method != "HEAD":
@@ -305,25 +313,25 @@ def test_a_background_start(served: Served, gates: Gates) -> None:
     answer = served.http.post("/v1/skills/gated/executions", json={"input": {"gate": "g"}})
     assert answer.status_code == 202
     body = answer.json()
-    execution_id = body["executionId"]
+    execution_id = body["execution_id"]
     assert body == {
-        "executionId": execution_id,
-        "skillId": "gated",
-        "streamUrl": f"/v1/executions/{execution_id}/stream",
-        "statusUrl": f"/v1/executions/{execution_id}",
+        "execution_id": execution_id,
+        "skill_id": "gated",
+        "stream_url": f"/v1/executions/{execution_id}/stream",
+        "status_url": f"/v1/executions/{execution_id}",
     }
-    assert answer.headers["location"] == body["statusUrl"]
-    with served.http.stream("GET", body["streamUrl"]) as stream:
+    assert answer.headers["location"] == body["status_url"]
+    with served.http.stream("GET", body["stream_url"]) as stream:
         received = b""
         for piece in stream.iter_raw():
             received += piece
             if b"before" in received and not gates.gate("g").is_set():
-                info = served.http.get(body["statusUrl"]).json()
+                info = served.http.get(body["status_url"]).json()
                 assert (info["status"], info["text"]) == ("running", "before ")
                 assert info["cursor"] == check_prefix(received)[-1].id
                 gates.gate("g").set()
     events = check(received)
-    info = served.http.get(body["statusUrl"]).json()
+    info = served.http.get(body["status_url"]).json()
     assert info.pop("created_at") > 0
     assert info == {
         "execution_id": execution_id,
@@ -340,8 +348,8 @@ def test_a_background_start(served: Served, gates: Gates) -> None:
 
 def test_the_status_of_a_failed_execution(served: Served) -> None:
     body = served.http.post("/v1/skills/failing/executions", json={"input": {"own": True}}).json()
-    check(served.http.get(body["streamUrl"]).content)
-    info = served.http.get(body["statusUrl"]).json()
+    check(served.http.get(body["stream_url"]).content)
+    info = served.http.get(body["status_url"]).json()
     assert (info["status"], info["text"]) == ("failed", "part")
     assert info["error"] == {"code": "out_of_ink", "message": "No ink."}
 
@@ -354,16 +362,22 @@ def test_the_account_hook_decides_who_sees_what(gates: Gates, drain: Drain) -> N
         return account
 
     executions = MemoryExecutions(gates.skills)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with executions:
+            yield
+
     app = Starlette(
         routes=routes(executions, drain=drain, account_of=account_of),
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lambda _: executions,
+        lifespan=lifespan,
     )
     drain.on_begin(executions.stop)
     with serving(app, drain) as served:
         mine = {"x-account": "a"}
         body = served.http.post("/v1/skills/echo/executions", json={}, headers=mine).json()
-        for path in (body["statusUrl"], body["streamUrl"]):
+        for path in (body["status_url"], body["stream_url"]):
             assert served.http.get(path, headers=mine).status_code == 200
             foreign = served.http.get(path, headers={"x-account": "b"})
             unknown = served.http.get(path.replace("exec_", "exec-"), headers=mine)
@@ -373,8 +387,8 @@ def test_the_account_hook_decides_who_sees_what(gates: Gates, drain: Drain) -> N
             ("POST", "/v1/skills/echo/executions"),
             ("GET", "/v1/skills"),
             ("GET", "/v1/skills/echo"),
-            ("GET", body["statusUrl"]),
-            ("GET", body["streamUrl"]),
+            ("GET", body["status_url"]),
+            ("GET", body["stream_url"]),
         ):
             assert served.http.request(method, path).status_code == 401
         assert served.http.get("/healthz").status_code == 200

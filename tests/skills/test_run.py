@@ -74,7 +74,7 @@ async def test_one_yield_is_one_chunk_in_order(kind: Any) -> None:
 
 
 async def test_the_timestamp_is_when_it_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("machpay._run.time.time_ns", lambda: 1_700_000_000_123_999_999)
+    monkeypatch.setattr("machpay._output.time.time_ns", lambda: 1_700_000_000_123_999_999)
     _, published = await outcome_of(yielding("a"))
     assert published.chunks[0].timestamp == 1_700_000_000_123
 

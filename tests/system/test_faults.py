@@ -1,0 +1,224 @@
+"""Processes that die, Redis that goes away: streams go on, or end with a reason."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.ports import free_port
+from ops.system import System
+from tests.operations.waiting import wait_until
+from tests.system.conftest import SETTINGS
+from tests.wire import WireEvent, check, check_prefix, check_retry_only
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    """A system that a test may break."""
+    with System(processes={"edge": 1, "worker": 1}, settings=SETTINGS) as running:
+        yield running
+
+
+class Stream:
+    """A client in a thread: what it got so far, and how it ended."""
+
+    def __init__(self, url: str, path: str, *, body: Any = None, cursor: str | None = None) -> None:
+        self.received = b""
+        self.status = 0
+        self.failure: Exception | None = None
+        headers = {"Last-Event-ID": cursor} if cursor else {}
+        self._arguments = ("POST" if body is not None else "GET", url + path, body, headers)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        method, url, body, headers = self._arguments
+        try:
+            with (
+                httpx.Client(timeout=60, trust_env=False) as client,
+                client.stream(method, url, json=body, headers=headers) as response,
+            ):
+                self.status = response.status_code
+                for piece in response.iter_raw():
+                    self.received += piece
+        except httpx.HTTPError as error:
+            self.failure = error
+
+    @property
+    def events(self) -> list[WireEvent]:
+        return check_prefix(self.received)
+
+    def wait_for_chunks(self, count: int) -> None:
+        wait_until(lambda: self.received.count(b"event: chunk") >= count, f"{count} chunks")
+
+    def wait(self) -> "Stream":
+        self._thread.join(60)
+        assert not self._thread.is_alive(), f"the stream never ended: {self.received[-300:]!r}"
+        return self
+
+
+def texts(events: list[WireEvent]) -> list[str]:
+    return [event.data["text"] for event in events if event.event == "chunk"]
+
+
+def numbers(count: int) -> list[str]:
+    return [f"{n} " for n in range(count)]
+
+
+def start(system: System, **data: Any) -> Stream:
+    return Stream(system.url, "/v1/skills/count/stream", body={"input": data})
+
+
+def test_an_outage_is_answered_and_waited_for(system: System) -> None:
+    assert system.valkey is not None
+    stream = start(system, n=60, pause=0.05)
+    stream.wait_for_chunks(5)
+    execution_id = stream.events[0].data["executionId"]
+    cursor = stream.events[2].id
+    system.valkey.kill()
+    with httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http:
+        wait_until(lambda: http.get("/readyz").status_code == 503, "/readyz says so")
+        assert http.get("/healthz").status_code == 200
+        refused = http.post("/v1/skills/count/stream", json={})
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["error"]["code"] == "unavailable"
+        for answer in (
+            http.get(f"/v1/executions/{execution_id}/stream", headers={"Last-Event-ID": cursor}),
+            http.post("/v1/skills/count/stream", json={}, headers={"Last-Event-ID": cursor}),
+        ):
+            assert answer.status_code == 200
+            assert check_retry_only(answer.content) > 0
+        system.valkey.start()
+        events = check(stream.wait().received)
+        assert texts(events) == numbers(60)
+        wait_until(lambda: http.get("/readyz").status_code == 200, "/readyz recovers")
+        again = check(http.post("/v1/skills/count/stream", json={"input": {"n": 2}}).content)
+        assert texts(again) == numbers(2)
+    system.check()
+
+
+def test_a_cursor_resumes_at_another_edge(system: System) -> None:
+    port = free_port()
+    system.spawn("edge", "edge.2", {"PORT": str(port)})
+    other = f"http://127.0.0.1:{port}"
+    wait_until(lambda: ready(other), "the other edge")
+    stream = start(system, n=60, pause=0.05)
+    stream.wait_for_chunks(5)
+    system.children["edge.1"].kill()
+    seen = stream.wait().events
+    execution_id = seen[0].data["executionId"]
+    path = f"/v1/executions/{execution_id}/stream"
+    rest = check(Stream(other, path, cursor=seen[-1].id).wait().received)
+    assert texts(seen + rest) == numbers(60)
+    assert rest[-1].event == "end"
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_sigterm_closes_an_edges_streams_on_a_boundary(system: System) -> None:
+    stream = start(system, n=200, pause=0.05)
+    stream.wait_for_chunks(3)
+    edge = system.children["edge.1"]
+    edge.terminate()
+    stream.wait()
+    assert stream.failure is None
+    check(stream.received, complete=False)
+    wait_until(lambda: edge.returncode is not None, "the edge ends")
+    assert "Traceback" not in edge.log.read_text()
+
+
+def test_a_worker_killed_before_the_first_chunk_is_not_noticed(system: System) -> None:
+    stream = start(system, n=3, stuck=60)
+    wait_until(lambda: b"event: start" in stream.received, "the start event")
+    execution_id = check_prefix(stream.received)[0].data["executionId"]
+    url = f"{system.url}/v1/executions/{execution_id}"
+    wait_until(lambda: httpx.get(url, trust_env=False).json()["status"] == "running", "the claim")
+    system.children["worker.1"].kill()
+    system.spawn("worker", "worker.2")
+    events = check(stream.wait().received)
+    assert [event.event for event in events] == ["start", "chunk", "chunk", "chunk", "end"]
+    assert "attempt" not in events[0].data
+
+
+def test_a_worker_killed_after_a_chunk_ends_the_stream_with_a_reason(system: System) -> None:
+    stream = start(system, n=1000, pause=0.05)
+    stream.wait_for_chunks(3)
+    system.children["worker.1"].kill()
+    system.spawn("worker", "worker.2")
+    events = check(stream.wait().received)
+    error = events[-1]
+    assert (error.event, error.data["code"]) == ("error", "worker_lost")
+    assert error.data["retryable"] is True
+    assert texts(events) == numbers(len(events) - 2)
+
+
+def test_a_stopped_worker_is_fenced_when_it_wakes_up(system: System) -> None:
+    stream = start(system, n=1000, pause=0.05)
+    stream.wait_for_chunks(3)
+    worker = system.children["worker.1"]
+    os.kill(worker.pid, signal.SIGSTOP)
+    system.spawn("worker", "worker.2")
+    events = check(stream.wait().received)
+    assert events[-1].data["code"] == "worker_lost"
+    os.kill(worker.pid, signal.SIGCONT)
+    wait_until(lambda: "stops" in worker.log.read_text(), "the zombie notices")
+    execution_id = events[0].data["executionId"]
+    again = httpx.get(f"{system.url}/v1/executions/{execution_id}/stream", trust_env=False)
+    assert [(e.event, e.data, e.id) for e in check(again.content)] == [
+        (e.event, e.data, e.id) for e in events
+    ]
+
+
+def test_sigterm_lets_a_worker_finish_what_it_runs(system: System) -> None:
+    stream = start(system, n=20, pause=0.05)
+    stream.wait_for_chunks(3)
+    worker = system.children["worker.1"]
+    worker.terminate()
+    events = check(stream.wait().received)
+    assert texts(events) == numbers(20)
+    wait_until(lambda: worker.returncode is not None, "the worker ends")
+    assert worker.returncode == 0
+
+
+def test_what_is_queued_while_no_worker_is_there_runs_later(system: System) -> None:
+    system.children["worker.1"].stop(5)
+    stream = start(system, n=3)
+    wait_until(lambda: b"event: start" in stream.received, "the start event")
+    system.spawn("worker", "worker.2")
+    assert texts(check(stream.wait().received)) == numbers(3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "says"),
+    [
+        ("worker", {"MACHPAY_SKILLS": "tests.system.nothing:x"}, "No module named"),
+        ("worker", {"MACHPAY_SKILLS": "tests.system.skills:time"}, "a Skill is expected"),
+        (
+            "worker",
+            {"MACHPAY_SKILLS": "tests.system.skills:count,tests.system.twins:other"},
+            "two skills have the id 'count': tests.system.skills:count and tests.system.twins:other",
+        ),
+        ("worker", {"MACHPAY_LEASE": "soon"}, "MACHPAY_LEASE"),
+        ("edge", {"MACHPAY_MAX_BODY_BYTES": "-1"}, "MACHPAY_MAX_BODY_BYTES"),
+        ("edge", {"MACHPAY_REDIS_URL": "localhost"}, "MACHPAY_REDIS_URL"),
+    ],
+)
+def test_a_wrong_setting_ends_the_process_with_one_line(
+    system: System, kind: str, settings: dict[str, str], says: str
+) -> None:
+    child = system.spawn(kind, "wrong", settings)
+    wait_until(lambda: child.returncode is not None, "the process ends")
+    assert child.returncode != 0
+    (line,) = child.log.read_text().splitlines()
+    assert says in line
+    del system.children["wrong"]
