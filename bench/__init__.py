@@ -1,0 +1,1 @@
+"""Measurements: every figure that the documentation names comes from a script here."""

@@ -35,6 +35,7 @@ PLATFORM_CODES: Final = frozenset(
         "log_lost",
         "nondeterministic",
         "output_limit",
+        "overloaded",
         "queue_timeout",
         "skill_error",
         "timeout",

@@ -340,6 +340,24 @@ async def test_a_hot_async_generator_leaves_the_loop_to_others() -> None:
     assert ticks >= 100_000 // MAX_ITEMS
 
 
+async def test_taking_what_is_there_already_leaves_the_loop_to_others_too() -> None:
+    buffer = _iterate._Buffer(asyncio.get_running_loop())
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    for _ in range(50):
+        buffer.put("x")
+        assert await buffer.take() == ["x"]
+    task.cancel()
+    assert turns >= 49
+
+
 @pytest.mark.parametrize("last", ["yields", "returns a coroutine"])
 def test_the_loop_may_be_closed_before_the_thread_ends(last: str) -> None:
     release = threading.Event()
