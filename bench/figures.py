@@ -93,7 +93,9 @@ def main() -> None:
         print(f"start -> first chunk, idle system:     {latencies(port, options.starts)}")
         print(f"replay of a {options.log:,}-chunk log:        {replay(port, options.log)}")
         hold(port, options.running)
-        print(f"start -> first chunk, {options.running} running:    {latencies(port, options.starts)}")
+        print(
+            f"start -> first chunk, {options.running} running:    {latencies(port, options.starts)}"
+        )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Skill:
         ValueError: An argument is not what it must be; the message names it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a declaration: all but the id is optional and named
         self,
         id: str,
         *,

@@ -20,7 +20,7 @@ async def eventually(
     """
     try:
         async with asyncio.timeout(limit):
-            while not (seen := await look()):
+            while not (seen := await look()):  # noqa: ASYNC110 - anything can be waited for
                 await asyncio.sleep(pause)
             return seen
     except TimeoutError:

@@ -50,11 +50,9 @@ def test_the_edge_listens_on_loopback_unless_told_otherwise():
     words = expanded(edge)
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert words[words.index("--port") + 1] == "8080"
-    words = expanded(edge, HOST="10.0.0.1", PORT="81", MACHPAY_GRACE="25")
+    words = expanded(edge, HOST="10.0.0.1", PORT="81")
     assert words[words.index("--host") + 1] == "10.0.0.1"
     assert words[words.index("--port") + 1] == "81"
-    assert words[words.index("--timeout-graceful-shutdown") + 1] == "25"
-    assert "MACHPAY_GRACE=25" in words
 
 
 def test_the_edge_logs_no_urls():

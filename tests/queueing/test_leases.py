@@ -74,7 +74,7 @@ async def test_a_job_is_queued_once(queue: Queue, redis: Client) -> None:
     assert await queue.put(job)
     assert not await queue.put(job)
     assert await redis.zcard(QUEUE) == 1
-    assert await redis.llen(BELL) == 1
+    assert await redis.execute_command("LLEN", BELL) == 1
     assert await queue.depth() == 1
 
 
@@ -88,9 +88,9 @@ async def test_a_job_survives_the_queue_whole(queue: Queue, redis: Client) -> No
 
 
 async def test_the_doorbell_is_bounded(put: Put, queue: Queue, redis: Client) -> None:
-    await redis.lpush(BELL, *["1"] * 1500)
+    await redis.execute_command("LPUSH", BELL, *["1"] * 1500)
     await put("a")
-    assert await redis.llen(BELL) == 1000
+    assert await redis.execute_command("LLEN", BELL) == 1000
 
 
 async def test_a_lapsed_lease_makes_the_job_due_for_others(
@@ -173,7 +173,7 @@ async def test_a_job_given_back_is_due_at_once_and_rings(
     await leases.pick(1)
     await redis.delete(BELL)
     assert await leases.give_back("a")
-    assert await redis.llen(BELL) == 1
+    assert await redis.execute_command("LLEN", BELL) == 1
     assert [job.job_id for job in await others.pick(1)] == ["a"]
 
 
@@ -185,7 +185,7 @@ async def test_a_job_given_back_with_a_delay_is_due_later(
     await redis.delete(BELL)
     assert await leases.give_back("a", 60_000)
     assert await others.pick(1) == []
-    assert await redis.llen(BELL) == 0
+    assert await redis.execute_command("LLEN", BELL) == 0
 
 
 async def test_another_workers_job_is_never_touched(

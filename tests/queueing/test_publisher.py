@@ -91,7 +91,7 @@ async def test_a_producer_that_outruns_redis_is_held_back(
 async def test_a_batch_is_bounded_in_bytes(log: GatedLog, publisher: Publisher) -> None:
     log.gate.set()
     async with asyncio.TaskGroup() as tasks:
-        for index in range(4):
+        for _ in range(4):
             publisher._put(("chunk", b"x" * (module.BATCH_BYTES // 2 + 1)))
         publisher._put(("chunk", b"x" * (2 * module.BATCH_BYTES)))
         publisher.finish(("end", b"{}"))

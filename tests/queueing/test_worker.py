@@ -227,7 +227,7 @@ async def test_a_job_that_runs_through_an_outage_keeps_its_lease(
             own.start()
 
             async def renewed() -> bool:
-                return await redis.pttl(LEASE_PREFIX + "a") > 0
+                return int(await redis.pttl(LEASE_PREFIX + "a")) > 0
 
             await eventually(renewed, "the lease is renewed")
             jobs.gate.set()
@@ -366,7 +366,7 @@ async def test_a_job_that_can_not_be_read_is_put_away(
     elif kind == "no job":
         await redis.set(job_key("bad"), b"\x01")
     elif kind == "wrong type":
-        await redis.lpush(job_key("bad"), b"x")
+        await redis.execute_command("LPUSH", job_key("bad"), b"x")
     async with working(valkey, jobs.execute, on_unrunnable=note):
         await redis.zadd(QUEUE, {"bad": 1})
         await put(redis, "good")

@@ -392,7 +392,7 @@ def test_a_thread_that_waits_for_room_sees_that_its_loop_is_closed() -> None:
             pass
         answers.append(buffer.wait_in_thread())
 
-    thread = threading.Thread(target=produce)
+    thread = threading.Thread(target=produce, daemon=True)
     thread.start()
     while len(buffer._items) < MAX_ITEMS:
         pass

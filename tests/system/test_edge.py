@@ -73,7 +73,13 @@ def test_a_plain_function_is_one_chunk(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["\n\nevent: end\ndata: {}\n\n", "a\r\nid: x\r\n", "\u2028\u2029\u0085", "\x00\x07", "\U0001f600"],
+    [
+        "\n\nevent: end\ndata: {}\n\n",
+        "a\r\nid: x\r\n",
+        "\u2028\u2029\u0085",
+        "\x00\x07",
+        "\U0001f600",
+    ],
 )
 def test_text_can_not_break_the_framing(http: httpx.Client, prompt: str) -> None:
     events = start(http, "plain", prompt=prompt)
@@ -113,9 +119,7 @@ def ended(system: System) -> Iterator[list[WireEvent]]:
         yield start(client, n=10)
 
 
-def test_every_cursor_resumes_at_every_endpoint(
-    http: httpx.Client, ended: list[WireEvent]
-) -> None:
+def test_every_cursor_resumes_at_every_endpoint(http: httpx.Client, ended: list[WireEvent]) -> None:
     url = f"/v1/executions/{ended[0].data['executionId']}/stream"
     for place, event in enumerate(ended[:-1]):
         rest = [(e.event, e.data, e.id) for e in ended[place + 1 :]]
@@ -236,9 +240,7 @@ def test_a_malformed_cursor(http: httpx.Client, cursor: str) -> None:
         http.post("/v1/skills/count/stream", json={}, params={"last_event_id": cursor}),
     ]
     if cursor.strip() == cursor and cursor.isascii():
-        answers.append(
-            http.get("/v1/executions/exec_a/stream", headers={"Last-Event-ID": cursor})
-        )
+        answers.append(http.get("/v1/executions/exec_a/stream", headers={"Last-Event-ID": cursor}))
     for answer in answers:
         assert (answer.status_code, error_of(answer)) == (400, "bad_cursor")
 
