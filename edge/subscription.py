@@ -15,6 +15,7 @@ from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
 from shared.redis import CONNECT_TIMEOUT, dedicated_connection
+from shared.telemetry import Outage
 
 logger: Final = logging.getLogger("machpay.subscription")
 
@@ -46,6 +47,7 @@ class Subscription:
         self._url = url
         self._on_push = on_push
         self._on_connect = on_connect
+        self._outage = Outage(logger, "nothing is pushed")
         self._connection: Connection | None = None
         self._channels: set[str] = set()
         self._acks: dict[str, asyncio.Future[None]] = {}
@@ -85,7 +87,7 @@ class Subscription:
                 pause = 0.02
                 await self._serve(connection)
             except (RedisError, OSError) as error:
-                logger.warning("the subscription connection is down: %s", error)
+                self._outage.goes_on(error)
             finally:
                 self._lose()
                 await connection.disconnect(nowait=True)
@@ -111,6 +113,7 @@ class Subscription:
             silent = 0
             if reply[0] == b"pong" and pending:
                 pending = False
+                self._outage.is_over()
                 self._on_connect()
             self._dispatch(reply)
         raise ConnectionError(f"no answer for {2 * PING_EVERY:.0f} s")

@@ -119,7 +119,7 @@ class SSEDecoder:
         if self._head is None:
             return chunk
         self._head += chunk
-        if len(self._head) < len(_BOM) and _BOM.startswith(self._head):
+        if _BOM.startswith(self._head):
             return b""
         chunk, self._head = self._head, None
         return chunk.removeprefix(_BOM)

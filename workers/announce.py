@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from machpay.skill import Skill
 from shared.redis import is_away
 from shared.registry import ANNOUNCE_EVERY, Registry
+from shared.telemetry import Outage
 
 logger: Final = logging.getLogger("machpay.announce")
 
@@ -18,15 +19,17 @@ RETRY_EVERY: Final = 1.0
 
 async def announce(registry: Registry, skills: Collection[Skill]) -> None:
     """Announce skills once; waits for a Redis that is not there yet."""
+    outage = Outage(logger, "skills are not announced")
     while True:
         try:
             await registry.announce(skills)
         except (RedisError, OSError) as error:
             if not is_away(error):
                 raise
-            logger.warning("Redis is away, waiting: %s", error)
+            outage.goes_on(error)
             await asyncio.sleep(RETRY_EVERY)
         else:
+            outage.is_over()
             return
 
 

@@ -3,6 +3,9 @@
 A job is leased by moving its score in the queue to now + lease and writing the worker's token
 beside it. Whoever stops renewing, dead or stuck, loses the job when the lease lapses: the score is
 due again, and the next worker picks it. All clocks are Redis's own.
+
+While Redis is away, nobody can renew: what lapsed in such a time is left to its holder for one more
+lease (``pick.lua``), or every outage would end executions whose workers are well.
 """
 
 import secrets
@@ -41,6 +44,8 @@ class Leases:
     def __init__(self, redis: Client, lease: float, token: str | None = None) -> None:
         self.token = token or secrets.token_hex(8)
         self._lease_ms = int(lease * 1000)
+        self._contact_ms = 0
+        self._spare_until_ms = 0
         self._pick = load_script(redis, "workers", "pick.lua")
         self._renew = load_script(redis, "workers", "renew.lua")
         self._release = load_script(redis, "workers", "release.lua")
@@ -51,7 +56,19 @@ class Leases:
         Args:
             count: The most to pick.
         """
-        rows = await self._pick([QUEUE], [self.token, self._lease_ms, count, LEASE_PREFIX])
+        now, *rows = await self._pick(
+            [QUEUE],
+            [
+                self.token,
+                self._lease_ms,
+                count,
+                LEASE_PREFIX,
+                retry_key_prefix,
+                self._contact_ms,
+                self._spare_until_ms,
+            ],
+        )
+        self._answered(now)
         return [
             Picked(name.decode(), int(float(score)))
             for name, score in zip(rows[::2], rows[1::2], strict=True)
@@ -63,8 +80,15 @@ class Leases:
         Returns:
             The jobs that another worker holds now: stop running them.
         """
-        lost = await self._renew([QUEUE], [self.token, self._lease_ms, LEASE_PREFIX, *job_ids])
+        arguments = [self.token, self._lease_ms, LEASE_PREFIX, *job_ids]
+        now, *lost = await self._renew([QUEUE], arguments)
+        self._answered(now)
         return [name.decode() for name in lost]
+
+    def _answered(self, now_ms: int) -> None:
+        if self._contact_ms and now_ms - self._contact_ms > self._lease_ms / 2:
+            self._spare_until_ms = now_ms + self._lease_ms
+        self._contact_ms = now_ms
 
     async def finish(self, job_id: str, result: bytes | None, keep_ms: int | None) -> bool:
         """Forget a finished job.

@@ -2,15 +2,29 @@
 --
 -- KEYS[1] the queue
 -- ARGV[1] the worker's token   ARGV[2] the lease in ms   ARGV[3] the most jobs to pick
--- ARGV[4] prefix of the lease keys
+-- ARGV[4] prefix of the lease keys   ARGV[5] prefix of arq's counts of picks
+-- ARGV[6] when the worker was last answered, in Redis's ms; 0: never
+-- ARGV[7] until when lapsed leases are left to their holders, in Redis's ms
 --
--- Answers id, score, id, score, ... A picked job's score becomes the end of its lease: running jobs
--- leave the read window, and a lapsed lease makes its job due again by itself.
+-- Answers Redis's ms, then id, score, id, score, ... A picked job's score becomes the end of its
+-- lease: running jobs leave the read window, and a lapsed lease makes its job due again by itself.
+--
+-- While Redis is away nobody can renew. So a worker that was not answered for more than half a lease
+-- does not take over at once what lapsed meanwhile: each such job is due again one lease later, and
+-- its holder, if it lives, renews before that. It is decided here, not by the caller: a command that
+-- was sent to a Redis that hung is run when Redis goes on, however old it is.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease, contact = tonumber(ARGV[2]), tonumber(ARGV[6])
+local spare = now < tonumber(ARGV[7]) or (contact > 0 and now - contact > lease / 2)
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+local picked = {now}
 for i = 1, #due, 2 do
-  redis.call('ZADD', KEYS[1], now + ARGV[2], due[i])
-  redis.call('SET', ARGV[4] .. due[i], ARGV[1], 'PX', ARGV[2])
+  redis.call('ZADD', KEYS[1], now + lease, due[i])
+  if not (spare and redis.call('EXISTS', ARGV[5] .. due[i]) == 1) then
+    redis.call('SET', ARGV[4] .. due[i], ARGV[1], 'PX', lease)
+    picked[#picked + 1] = due[i]
+    picked[#picked + 1] = due[i + 1]
+  end
 end
-return due
+return picked

@@ -17,6 +17,7 @@ from machpay._wire import encode_payload
 from machpay.events import TERMINAL, ChunkEvent
 from shared.log import RUNNING_MARGIN, EventLog, NewEvent
 from shared.redis import is_away
+from shared.telemetry import Outage
 from workers.claim import Claim
 
 logger: Final = logging.getLogger("machpay.publisher")
@@ -109,6 +110,7 @@ class Publisher:
     async def _append(self, batch: list[NewEvent]) -> None:
         """Append one batch, however long Redis is away; repeating it is harmless (append.lua)."""
         first = Position(self._claim.attempt, self._next_seq)
+        outage = Outage(logger, f"{self._claim.execution_id} waits")
         pause = 0.02
         async with asyncio.timeout(RUNNING_MARGIN):
             while True:
@@ -117,8 +119,9 @@ class Publisher:
                 except (RedisError, OSError) as error:
                     if not is_away(error):
                         raise
-                    logger.warning("%s: Redis is away, waiting: %s", first, error)
+                    outage.goes_on(error)
                     await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
                     pause = min(2 * pause, RETRY_CAP)
                 else:
+                    outage.is_over()
                     return

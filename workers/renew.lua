@@ -4,11 +4,11 @@
 -- ARGV[1] the worker's token   ARGV[2] the lease in ms   ARGV[3] prefix of the lease keys
 -- ARGV[4...] job ids
 --
--- Answers the ids that another worker holds now. A lease that lapsed unnoticed is simply taken
+-- Answers Redis's ms, then the ids that another worker holds now. A lease that lapsed unnoticed is simply taken
 -- again; a job that the queue does not know (Redis lost it) goes on without one.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lost = {}
+local lost = {now}
 for i = 4, #ARGV do
   local id = ARGV[i]
   local key = ARGV[3] .. id

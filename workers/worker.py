@@ -34,6 +34,7 @@ from redis.exceptions import RedisError
 
 from shared.keys import BELL, QUEUE
 from shared.redis import encode_job, is_away
+from shared.telemetry import Outage
 from workers.leases import Leases, Picked
 
 logger: Final = logging.getLogger("machpay.worker")
@@ -116,6 +117,7 @@ class Worker(arq.worker.Worker):
         self._stopping = asyncio.Event()
         self._vacancy = asyncio.Event()
         self._vacancy.set()
+        self._outage = Outage(logger, "no jobs are picked")
         if handle_signals:
             for signum in (Signals.SIGTERM, Signals.SIGINT):
                 self._add_signal_handler(signum, self.handle_sig)
@@ -167,8 +169,9 @@ class Worker(arq.worker.Worker):
         except (RedisError, OSError) as error:
             if not is_away(error):
                 raise
-            logger.warning("Redis is away, waiting: %s", error)
+            self._outage.goes_on(error)
             return
+        self._outage.is_over()
         for job in picked:
             self._scores[job.job_id] = job.score
             task = jobs.create_task(self._guard(job), name=f"job {job.job_id}")
@@ -264,6 +267,7 @@ class Worker(arq.worker.Worker):
     # -- leases ----------------------------------------------------------------------------------
 
     async def _keep_leases(self) -> None:
+        unrenewed = Outage(logger, "leases are not renewed")
         pause = self._lease / 3
         while True:
             await asyncio.sleep(pause)
@@ -275,9 +279,10 @@ class Worker(arq.worker.Worker):
             except (RedisError, OSError) as error:
                 if not is_away(error):
                     raise
-                logger.warning("Redis is away, leases are not renewed: %s", error)
+                unrenewed.goes_on(error)
                 pause = self._lease / 10
                 continue
+            unrenewed.is_over()
             for job_id in lost:
                 logger.warning("job %s: the lease is lost, stopping it", job_id)
                 if job_id in self.tasks:

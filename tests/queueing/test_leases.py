@@ -199,3 +199,64 @@ async def test_another_workers_job_is_never_touched(
     assert not await leases.give_back("a")
     assert await redis.get(LEASE_PREFIX + "a") == b"other"
     assert await redis.exists(job_key("a"))
+
+
+async def run_once(redis: Client, job_id: str) -> None:
+    """Note that the job was run, as arq does."""
+    await redis.incr(f"arq:retry:{job_id}")
+
+
+async def test_what_lapsed_while_redis_was_away_is_left_to_its_holder(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("running")
+    await leases.pick(1)
+    await run_once(redis, "running")
+    await others.pick(1)
+    # An outage: nobody was answered for longer than a lease, and the lease lapsed.
+    others._contact_ms -= 30_000
+    await lapse(redis, "running")
+    await put("new")
+    assert [job.job_id for job in await others.pick(5)] == ["new"]
+    assert await others.pick(5) == []
+    assert await leases.renew(["running"]) == []
+    assert await redis.get(LEASE_PREFIX + "running") == b"me"
+
+
+async def test_a_renewal_that_ends_an_outage_spares_too(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("theirs", "running")
+    assert [job.job_id for job in await others.pick(1)] == ["theirs"]
+    await leases.pick(1)
+    await run_once(redis, "running")
+    others._contact_ms -= 30_000
+    await lapse(redis, "running")
+    assert await others.renew(["theirs"]) == []
+    assert await others.pick(5) == []
+
+
+async def test_what_nobody_renews_after_an_outage_is_taken_over(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("running")
+    await leases.pick(1)
+    await run_once(redis, "running")
+    await others.pick(1)
+    others._contact_ms -= 30_000
+    await lapse(redis, "running")
+    assert await others.pick(5) == []
+    others._spare_until_ms = 0  # a lease later
+    await lapse(redis, "running")
+    assert [job.job_id for job in await others.pick(5)] == ["running"]
+
+
+async def test_without_an_outage_a_lapsed_lease_is_taken_over_at_once(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    await put("running")
+    await leases.pick(1)
+    await run_once(redis, "running")
+    await others.pick(1)
+    await lapse(redis, "running")
+    assert [job.job_id for job in await others.pick(5)] == ["running"]

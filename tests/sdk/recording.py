@@ -176,6 +176,13 @@ class SyncHands:
     def list(self, iterable, limit=None):
         return list(itertools.islice(iter(iterable), limit))
 
+    def close_in_loop(self, stream):
+        seen = []
+        for chunk in stream:
+            seen.append(chunk)
+            stream.close()
+        return seen
+
 
 class AsyncHands:
     def __init__(self, client, loop):
@@ -195,6 +202,16 @@ class AsyncHands:
                 if len(items) == limit:
                     break
             return items
+
+        return self.do(collect())
+
+    def close_in_loop(self, stream):
+        async def collect():
+            seen = []
+            async for chunk in stream:
+                seen.append(chunk)
+                await stream.close()
+            return seen
 
         return self.do(collect())
 

@@ -187,6 +187,19 @@ class TestReading:
 
         player.run(Script(sse(blocks(*PLAIN))), act)
 
+    def test_closing_a_stream_in_its_loop_ends_the_loop(self, player):
+        def act(hands):
+            return hands.close_in_loop(hands.client.skills.stream("s", {}))
+
+        chunks = player.run(Script(sse(blocks(*PLAIN))), act, max_retries=0)
+        assert [chunk.text for chunk in chunks] == CHUNKS[:1]
+
+    def test_no_retry_is_needed_for_a_stream_that_is_complete(self, player):
+        def act(hands):
+            return hands.do(hands.client.skills.run("s", {})).text
+
+        assert player.run(Script(sse(blocks(*PLAIN))), act, max_retries=0) == TEXT
+
     def test_a_compressed_stream_is_read_all_the_same(self, player):
         headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
         packed = gzip.compress(blocks(*PLAIN))
@@ -333,6 +346,15 @@ class TestStarting:
         script = Script(*[httpx.ConnectError("refused")] * 4)
         player.run(script, act)
         assert len(script.requests) == 4
+
+    def test_no_retries_means_none(self, player):
+        def act(hands):
+            with pytest.raises(StreamInterrupted, match="unreachable"):
+                hands.list(hands.client.skills.stream("s", {}))
+            with pytest.raises(StreamInterrupted, match="unreachable"):
+                hands.do(hands.client.skills.list())
+
+        player.run(Script(*[httpx.ConnectError("refused")] * 2), act, max_retries=0)
 
     def test_a_refused_start_is_no_interruption(self, player):
         def act(hands):

@@ -68,7 +68,7 @@ def test_a_retry_after_over_a_minute_is_left_to_the_caller():
         (b"<html>\r\n  Bad\n gateway\n", "http_503", "<html> Bad gateway"),
         (b"", "http_503", "HTTP 503"),
         (b"\xff\xfe", "http_503", "\ufffd\ufffd"),
-        (b"[" * 100_000, "http_503", "[" * 200),
+        (b'{"x":' + b"[" * 100_000, "http_503", '{"x":' + "[" * 195),
         (b'{"error":{"code":"\\ud83d"}}', "http_503", '{"error":{"code":"\\ud83d"}}'),
     ],
 )

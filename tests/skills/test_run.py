@@ -603,4 +603,6 @@ async def test_nothing_is_left_behind() -> None:
     for handler in (yielding("a"), yielding_async("a"), raising(ValueError("x")), lambda _: "a"):
         await outcome_of(handler)
     assert asyncio.all_tasks() == before
+    timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    assert not [timer for timer in timers if "_look" in repr(timer)]
     await until(lambda: set(threading.enumerate()) <= threads, "the threads end")

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,6 +100,23 @@ def test_an_outage_is_answered_and_waited_for(system: System) -> None:
         wait_until(lambda: http.get("/readyz").status_code == 200, "/readyz recovers")
         again = check(http.post("/v1/skills/count/stream", json={"input": {"n": 2}}).content)
         assert texts(again) == numbers(2)
+    system.check()
+
+
+def test_an_outage_longer_than_the_lease_ends_no_execution(system: System) -> None:
+    """Nobody could renew: the worker that runs it must win against those that wait for work."""
+    assert system.valkey is not None
+    system.spawn("worker", "worker.2")
+    system.spawn("worker", "worker.3")
+    for name in ("worker.2", "worker.3"):
+        wait_until(lambda: "ready" in system.children[name].log.read_text(), name)  # noqa: B023
+    stream = start(system, n=80, pause=0.05)
+    stream.wait_for_chunks(5)
+    system.valkey.kill()
+    over = time.monotonic() + 2 * float(SETTINGS["MACHPAY_LEASE"])
+    wait_until(lambda: time.monotonic() > over, "the outage has lasted for two leases")
+    system.valkey.start()
+    assert texts(check(stream.wait().received)) == numbers(80)
     system.check()
 
 
