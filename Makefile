@@ -28,7 +28,7 @@ demo: $(STAMP) ## start the system, stream a story through a cut connection, sto
 	@$(BIN)/python -m ops demo
 
 dev: $(STAMP) ## run the system until Ctrl-C (PORT=8080; MACHPAY_REDIS_URL replaces the embedded Valkey)
-	@$(BIN)/python -m ops dev
+	@$(BIN)/python -m ops dev || [ $$? -eq 130 ]  # Ctrl-C is how it ends
 
 test: $(STAMP) ## run the whole test suite (JOBS=2 processes)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -34,7 +34,7 @@ def dev(directory: Path | None = None) -> NoReturn:
     system = System(settings=settings, directory=directory, port=_port())
     say("Starting Valkey, an edge and two workers ...")
     with system:
-        say(_greeting(system, settings["MACHPAY_SKILLS"]))
+        say(_greeting(system))
         logs = [_FollowedLog(child.name, child.log) for child in system.children.values()]
         width = max(len(log.name) for log in logs)
         colours = cycle(("cyan", "green", "yellow", "magenta", "blue"))
@@ -63,16 +63,17 @@ def _port() -> int:
     return port
 
 
-def _greeting(system: System, skills: str) -> str:
+def _greeting(system: System) -> str:
+    skills = system.skills()
     redis = "your MACHPAY_REDIS_URL"  # not the URL itself: it may hold a password
     if system.valkey is not None:
         redis = f"{system.redis_url}  (embedded Valkey, data in {system.directory}/valkey)"
     facts = {
         "URL": styled(system.url, "bold"),
-        "skills": skills,
+        "skills": ", ".join(skills),
         "Redis": redis,
         "logs": f"{system.directory}/logs/",
-        "try": f"MACHPAY_BASE_URL={system.url} .venv/bin/python -m examples.client",
+        "try": f"curl -N {system.url}/v1/skills/{skills[0]}/stream -d '{{}}'",
     }
     return (
         f"\n{styled('MachPay Streams is running.', 'green')}\n\n{rows(facts)}\n\nCtrl-C stops it.\n"
