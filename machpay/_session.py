@@ -222,10 +222,9 @@ class Connection:
             return
         if not self._session.is_current(self):
             raise RuntimeError("another loop reads this stream now")
-        for event in self._cursor.feed(data):
+        events = self._cursor.feed(data)
+        while not self._session.closed and (event := next(events, None)) is not None:
             yield event
-            if self._session.closed:
-                return
 
     def lost(self, error: Exception) -> None:
         """Take the failure of the connection, before or after it was opened."""

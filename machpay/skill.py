@@ -1,7 +1,10 @@
 """Declaring a skill: an id, a handler, a price, a policy. No I/O happens here."""
 
+import logging
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -13,6 +16,20 @@ __all__ = ["Chunk", "Handler", "Output", "Skill", "SkillInput", "Usage"]
 _skill_id: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 MIB: Final = 1 << 20
+
+logger: Final = logging.getLogger("machpay.skill")
+
+_hosted: Final = ContextVar("hosted", default=False)
+
+
+@contextmanager
+def hosted() -> Iterator[None]:
+    """Load skills to run them here: within it, ``serve()`` at a module's end does nothing."""
+    token = _hosted.set(True)
+    try:
+        yield
+    finally:
+        _hosted.reset(token)
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -186,9 +203,14 @@ class Skill:
             host: The address to listen on. There is no authentication: keep it on loopback or
                 behind something that has.
 
+        In a module that a worker loads, this does nothing: the worker runs the skill.
+
         Raises:
             ImportError: The extra is missing: ``pip install 'machpay[serve]'``.
         """
+        if _hosted.get():
+            logger.info("skill %r is run by a worker: serve() does nothing", self.id)
+            return
         try:
             from machpay.serve.server import serve  # noqa: PLC0415 - an extra, loaded on use
         except ImportError as error:

@@ -3,11 +3,16 @@
 import asyncio
 import os
 import sys
+import threading
+from typing import Final
 
 from shared.settings import Settings, SettingsError
 from shared.telemetry import configure_logging
 from workers.service import serve
 from workers.skills import SkillsError, load_skills
+
+LEFTOVERS: Final = 2.0
+"""How long handlers that ignore the shutdown are waited for at the very end, in s."""
 
 
 def loop_factory() -> asyncio.AbstractEventLoop:
@@ -30,6 +35,11 @@ def main() -> int:
         return 2
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(serve(settings, skills))
+        # All is handed over. What is left are handlers that swallow their cancellation, and they
+        # must not keep the process.
+        last_resort = threading.Timer(LEFTOVERS, os._exit, (0,))
+        last_resort.daemon = True
+        last_resort.start()
     return 0
 
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Final
 
-from machpay.skill import Skill
+from machpay.skill import Skill, hosted
 
 _FORM: Final = "expected package.module:name, several separated by commas"
 
@@ -45,7 +45,8 @@ def _load(source: str) -> Skill:
     if not (module_name and colon and name):
         raise SkillsError(f"MACHPAY_SKILLS: {source!r} is not the name of a skill: {_FORM}")
     try:
-        module = importlib.import_module(module_name)
+        with hosted():
+            module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise SkillsError(
             f"MACHPAY_SKILLS: {source}: importing {module_name} failed: "

@@ -20,9 +20,12 @@ logger: Final = logging.getLogger("machpay.serve")
 SEND_TIMEOUT: Final = 30.0
 """A client that takes nothing for so long, in s, is cut; it can resume."""
 
-RETRY_FROM: Final = 1000
-RETRY_TO: Final = 3000
-"""Between these, in ms, clients are told to wait: spread, so that they don't return all at once."""
+RETRY_MS: Final = (200, 1000)
+"""How long a client waits, in ms, before it resumes a stream that was cut. Short, since a reader sees
+the pause; spread, so that the clients of a dead edge don't come back all at once."""
+
+RETRY_LATER_MS: Final = (1000, 3000)
+"""The same for a resume that can't be served right now."""
 
 EVENT_STREAM: Final = "text/event-stream"
 
@@ -101,7 +104,7 @@ async def with_retry(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     The frames ending by an error ends the response on the same boundary as any drain would: the
     client resumes, and whether that works is for the next request to find out.
     """
-    retry = retry_line(random.randint(RETRY_FROM, RETRY_TO))  # noqa: S311 - spreads, hides nothing
+    retry = retry_line(random.randint(*RETRY_MS))  # noqa: S311 - spreads, hides nothing
     try:
         async for block in frames:
             if retry and block != HEARTBEAT:
@@ -129,7 +132,7 @@ def retry_later() -> Response:
 
     A status would do for most clients, but a native EventSource dies for good on anything but 200.
     """
-    retry = retry_line(random.randint(RETRY_FROM, RETRY_TO))  # noqa: S311 - spreads, hides nothing
+    retry = retry_line(random.randint(*RETRY_LATER_MS))  # noqa: S311 - spreads, hides nothing
     return Response(retry, headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
 
 

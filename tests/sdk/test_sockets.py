@@ -8,17 +8,12 @@ from typing import Any
 import pytest
 
 from machpay import AsyncMachPay, MachPay, StreamInterrupted
-from tests.sdk.recording import CHUNKS, MIXED, PLAIN, Player, Recording, SocketServer
+from tests.sdk.recording import CHUNKS, MIXED, PLAIN, Recording, SocketServer
 
 HEAD = SocketServer.response(b"").index(b"0\r\n\r\n")
 TOTAL = len(SocketServer.response(Recording(MIXED).after(None)))
 # Every byte is cut over a transport in memory; here the bytes around the head, and then some.
 CUTS = [*range(0, HEAD, 9), *range(HEAD - 2, HEAD + 12), *range(HEAD + 12, TOTAL, 31)]
-
-
-@pytest.fixture(params=["sync", "async"])
-def player(request):
-    return Player(request.param)
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
@@ -80,6 +75,20 @@ def test_closing_a_stream_from_its_loop_ends_the_loop():
         stream = client.skills.stream("s", {})
         for _ in stream:
             stream.close()
+        assert server.gone.wait(10)
+
+
+def test_closing_a_stream_from_another_thread_before_its_body_is_read(monkeypatch):
+    with silent_after(2).running() as server, MachPay(base_url=server.url) as client:
+        stream = client.skills.stream("s", {})
+        connected = stream._session.connected
+
+        def close_first():
+            connected()
+            stream.close()
+
+        monkeypatch.setattr(stream._session, "connected", close_first)
+        assert list(stream) == []
         assert server.gone.wait(10)
 
 

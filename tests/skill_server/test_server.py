@@ -244,14 +244,14 @@ async def blocks(*items: bytes) -> list[bytes]:
 async def test_retry_goes_into_the_first_events_block() -> None:
     first, second, third, fourth = await blocks(b":\n", b":\n", b"event: a\n", b"event: b\n")
     assert (first, second, fourth) == (b":\n", b":\n", b"event: b\n")
-    assert re.fullmatch(rb"retry: [123]\d{3}\nevent: a\n", third)
+    assert re.fullmatch(rb"retry: \d{3,4}\nevent: a\n", third)
 
 
 async def test_retry_is_spread() -> None:
     seen = {(await blocks(b"x"))[0] for _ in range(50)}
     values = {int(block.split()[1].rstrip(b"x")) for block in seen}
     assert len(values) > 10
-    assert 1000 <= min(values) <= max(values) <= 3000
+    assert 200 <= min(values) <= max(values) <= 1000
 
 
 async def test_a_source_that_never_waits_leaves_the_loop_to_others() -> None:
