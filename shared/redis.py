@@ -1,5 +1,6 @@
 """Connections to Redis: the one place that knows about time-outs, retries and pools."""
 
+import re
 from collections.abc import Awaitable
 from importlib.resources import files
 from typing import Any, Final, Protocol, TypeAlias
@@ -34,17 +35,36 @@ _AWAY: Final = (
     OutOfMemoryError,
     OSError,
 )
-_AWAY_WORDS: Final = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "TRYAGAIN")
+_AWAY_WORDS: Final = (
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+    "UNBLOCKED",
+)
+_in_pipeline: Final = re.compile(
+    r"Command # \d+ .* of pipeline caused error: (?=[A-Z]+ )", re.DOTALL
+)
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether Redis is away, starting, failing over or full: wait, and try again.
+    """Tell whether Redis is away, starting, failing over, busy or full: wait, and try again.
 
     Anything else is a mistake of ours (or of whoever wrote to our keys) that waiting won't mend.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_away, error.exceptions))
     if isinstance(error, _AWAY):
         return True
-    return isinstance(error, ResponseError) and str(error).startswith(_AWAY_WORDS)
+    # redis-py puts words of its own in front of an error inside a pipeline.
+    return isinstance(error, ResponseError) and _in_pipeline.sub("", str(error)).startswith(
+        _AWAY_WORDS
+    )
 
 
 class Script(Protocol):
@@ -58,9 +78,10 @@ class Script(Protocol):
 def connect(url: str) -> Client:
     """Make a client for short commands.
 
-    A command that meets a dead connection is sent again, twice at most: every script of ours is
-    idempotent, and a pooled connection that Redis closed is then nobody's error. Longer outages are
-    the caller's business, who knows how long it may wait.
+    A command that meets a dead connection is sent again, twice at most, so that a pooled connection
+    that Redis closed is nobody's error. Every script of ours may be repeated (a pick whose answer
+    is lost leaves its jobs to the next one, a lease later). Longer outages are the caller's
+    business, who knows how long it may wait.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
@@ -122,7 +143,7 @@ def _pool(url: str) -> ConnectionPool:
         socket_timeout=COMMAND_TIMEOUT,
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_keepalive=True,
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),
-        retry_on_error=[ConnectionError, TimeoutError],
-        health_check_interval=30,
+        # Not on a time-out: a Redis that hangs would be waited for three times over. And no health
+        # check before a command, which has a time-out and retries of its own.
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, (ConnectionError,)),
     )

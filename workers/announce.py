@@ -5,10 +5,8 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from machpay.skill import Skill
-from shared.redis import is_away
+from shared.cancellation import cancelled
 from shared.registry import ANNOUNCE_EVERY, Registry
 from shared.telemetry import Outage
 
@@ -20,12 +18,10 @@ RETRY_EVERY: Final = 1.0
 async def announce(registry: Registry, skills: Collection[Skill]) -> None:
     """Announce skills once; waits for a Redis that is not there yet."""
     outage = Outage(logger, "skills are not announced")
-    while True:
+    while not cancelled():
         try:
             await registry.announce(skills)
-        except (RedisError, OSError) as error:
-            if not is_away(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - said once; a worker works without it
             outage.goes_on(error)
             await asyncio.sleep(RETRY_EVERY)
         else:
@@ -35,6 +31,6 @@ async def announce(registry: Registry, skills: Collection[Skill]) -> None:
 
 async def keep_announcing(registry: Registry, skills: Collection[Skill]) -> None:
     """Announce skills again and again, until cancelled."""
-    while True:
+    while not cancelled():
         await asyncio.sleep(ANNOUNCE_EVERY)
         await announce(registry, skills)

@@ -14,7 +14,7 @@ from machpay._run import run
 from machpay._wire import encode_payload
 from machpay.skill import Skill, SkillInput
 from shared.jobs import Execute
-from shared.log import EventLog, LogError, Lost
+from shared.log import EventLog, Fenced, LogError, Lost, Moved
 from shared.redis import is_away
 from shared.terms import Terms
 from workers.claim import Claim, claim
@@ -27,7 +27,7 @@ ELSEWHERE: Final = 1.0
 """When a job for a skill that this worker doesn't have is due again, in s."""
 
 AWAY: Final = 1.0
-"""When a job that could not be claimed, because Redis was away, is due again, in s."""
+"""When a job that could not be brought to its end is due again, in s."""
 
 
 class Executor:
@@ -53,15 +53,21 @@ class Executor:
         """
         execution_id = str(job.get("execution_id"))
         try:
-            await self._execute(msgspec.convert(job, Execute))
+            try:
+                await self._execute(msgspec.convert(job, Execute))
+            except Retry:
+                raise
+            except Exception as error:
+                if is_away(error):
+                    raise
+                # arq forgets a job that raised, but its stream must end first.
+                logger.exception("%s: the job broke", execution_id)
+                await self.give_up(execution_id)
         except Retry:
             raise
         except Exception as error:
-            if is_away(error):
-                raise Retry(defer=AWAY) from error
-            # arq forgets a job that raised, but its stream must end.
-            logger.exception("%s: the job broke", execution_id)
-            await self.give_up(execution_id)
+            logger.warning("%s: tried again in %g s: %s", execution_id, AWAY, error)
+            raise Retry(defer=AWAY) from error
 
     async def give_up(self, execution_id: str) -> None:
         """End an execution that nobody can run, whatever state it is in."""
@@ -78,8 +84,11 @@ class Executor:
             return
         try:
             await self._run(skill, data, terms, mine)
-        except* LogError as group:
-            await self._refused(mine, group)
+        except BaseExceptionGroup as group:
+            refused, rest = group.split(LogError)
+            if refused is None or rest is not None:
+                raise
+            await self._refused(mine, refused)
 
     async def _run(self, skill: Skill, data: dict[str, Any], terms: Terms, mine: Claim) -> None:
         began = time.monotonic_ns()
@@ -92,11 +101,20 @@ class Executor:
             publisher.finish(settle(terms, outcome, elapsed_ms))
 
     async def _refused(self, mine: Claim, group: BaseExceptionGroup[LogError]) -> None:
-        """Stop: the log is no longer ours. Only a lost tail leaves something to say."""
-        for refusal in _leaves(group):
-            logger.warning("attempt %d stops: %r", mine.attempt, refusal)
-            if isinstance(refusal, Lost):
-                await self._log.conclude(mine.execution_id, encode_payload(LOG_LOST))
+        """Stop: the log is not ours any more.
+
+        A job is only done when its log has ended or is gone. So a fenced attempt leaves the job to
+        whoever has it now, and, should that be nobody, to the next claim.
+
+        Raises:
+            Retry: The log has not ended.
+        """
+        refusals = _leaves(group)
+        logger.warning("%s: attempt %d stops: %r", mine.execution_id, mine.attempt, refusals)
+        if any(isinstance(refusal, Lost) for refusal in refusals):
+            await self._log.conclude(mine.execution_id, encode_payload(LOG_LOST))
+        elif any(isinstance(refusal, Fenced | Moved) for refusal in refusals):
+            raise Retry(defer=AWAY)
 
 
 def _leaves(group: BaseExceptionGroup[LogError]) -> list[LogError]:

@@ -8,6 +8,7 @@ While Redis is away, nobody can renew: what lapsed in such a time is left to its
 lease (``pick.lua``), or every outage would end executions whose workers are well.
 """
 
+import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -16,6 +17,8 @@ from arq.constants import result_key_prefix, retry_key_prefix
 
 from shared.keys import BELL, BELL_TOKENS, LEASE_PREFIX, QUEUE, job_key
 from shared.redis import Client, load_script
+
+logger: Final = logging.getLogger("machpay.leases")
 
 FINISH: Final = "finish"
 
@@ -43,6 +46,7 @@ class Leases:
 
     def __init__(self, redis: Client, lease: float, token: str | None = None) -> None:
         self.token = token or secrets.token_hex(8)
+        self._redis = redis
         self._lease_ms = int(lease * 1000)
         self._contact_ms = 0
         self._spare_until_ms = 0
@@ -69,10 +73,22 @@ class Leases:
             ],
         )
         self._answered(now)
-        return [
-            Picked(name.decode(), int(float(score)))
-            for name, score in zip(rows[::2], rows[1::2], strict=True)
-        ]
+        picked = []
+        for name, score in zip(rows[::2], rows[1::2], strict=True):
+            try:
+                picked.append(Picked(name.decode(), int(float(score))))
+            except (UnicodeDecodeError, OverflowError, ValueError):
+                # Nobody of ours queued it, and it would come back to every worker for ever.
+                logger.warning("dropped from the queue, not a job: %r at %r", name, score)
+                await self._redis.zrem(QUEUE, name)
+        return picked
+
+    def spare(self) -> None:
+        """Leave what lapsed to its holders for one lease, from the next answer on.
+
+        For a worker that started while Redis was away: it can't know for how long that was.
+        """
+        self._contact_ms = 1
 
     async def renew(self, job_ids: Iterable[str]) -> list[str]:
         """Renew the leases of running jobs, all in one call.

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import TERMINAL, ChunkEvent
+from shared.cancellation import cancelled
 from shared.log import RUNNING_MARGIN, EventLog, NewEvent
 from shared.redis import is_away
 from shared.telemetry import Outage
@@ -80,15 +81,17 @@ class Publisher:
 
         Raises:
             LogError: The log refuses this writer.
-            RedisError: Redis was away for longer than the log lives.
+            TimeoutError: Redis was away for longer than the log lives.
+            RedisError: Redis refuses for a reason that waiting won't mend.
         """
-        while True:
+        while not cancelled():
             await self._filled.wait()
             batch = self._take()
             await self._append(batch)
             self._next_seq += len(batch)
             if batch[-1][0] in TERMINAL:
                 return
+        raise asyncio.CancelledError
 
     def _take(self) -> list[NewEvent]:
         size = count = 0
@@ -113,7 +116,7 @@ class Publisher:
         outage = Outage(logger, f"{self._claim.execution_id} waits")
         pause = 0.02
         async with asyncio.timeout(RUNNING_MARGIN):
-            while True:
+            while not cancelled():
                 try:
                     await self._log.append(self._claim.execution_id, first, batch)
                 except (RedisError, OSError) as error:
@@ -125,3 +128,4 @@ class Publisher:
                 else:
                     outage.is_over()
                     return
+        raise asyncio.CancelledError

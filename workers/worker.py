@@ -32,6 +32,7 @@ from arq.utils import timestamp_ms
 from arq.worker import Function
 from redis.exceptions import RedisError
 
+from shared.cancellation import cancelled
 from shared.keys import BELL, QUEUE
 from shared.redis import encode_job, is_away
 from shared.telemetry import Outage
@@ -45,11 +46,17 @@ POLL: Final = 0.5
 BELL_WAIT: Final = 2.0
 """How long one BLPOP waits, in s; well under the connection's time-out."""
 
+UNCONCLUDED_MS: Final = 1000
+"""When a job whose stream could not be ended is due again, in ms."""
+
+CANCEL_EVERY: Final = 2.0
+"""How often a job that must end is told so, in s."""
+
 NEVER: Final = 10 * 365 * 24 * 3600.0
 """arq's own time-out of a job, in s: executions have their own."""
 
 UNLIMITED: Final = 1 << 30
-"""arq's own count of tries: attempts are counted in the log, where hand-overs don't count."""
+"""arq's own count of tries: attempts are counted in the log."""
 
 
 class Worker(arq.worker.Worker):
@@ -118,6 +125,7 @@ class Worker(arq.worker.Worker):
         self._vacancy = asyncio.Event()
         self._vacancy.set()
         self._outage = Outage(logger, "no jobs are picked")
+        self._answered = False
         if handle_signals:
             for signum in (Signals.SIGTERM, Signals.SIGINT):
                 self._add_signal_handler(signum, self.handle_sig)
@@ -144,6 +152,7 @@ class Worker(arq.worker.Worker):
             while not self._stopping.is_set():
                 await self._pick(tasks)
                 await self._wait_for_work()
+            self._vacancy.set()
             ringing.cancel()
             await self._finish_jobs()
             renewing.cancel()
@@ -166,13 +175,16 @@ class Worker(arq.worker.Worker):
             return
         try:
             picked = await self._leases.pick(self._free)
-        except (RedisError, OSError) as error:
-            if not is_away(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - said once; whatever it is, the worker goes on
             self._outage.goes_on(error)
+            if not self._answered:
+                self._leases.spare()
             return
+        self._answered = True
         self._outage.is_over()
         for job in picked:
+            if job.job_id in self.tasks:
+                continue  # ours already: what was leased again is its lease
             self._scores[job.job_id] = job.score
             task = jobs.create_task(self._guard(job), name=f"job {job.job_id}")
             self.tasks[job.job_id] = task
@@ -191,7 +203,8 @@ class Worker(arq.worker.Worker):
                 await self._wake.wait()
 
     async def _listen_for_bell(self) -> None:
-        while True:
+        outage = Outage(logger, "the doorbell is not heard")
+        while not cancelled():
             await self._vacancy.wait()
             try:
                 rung: Any = await self.pool.blpop([BELL], BELL_WAIT)  # type: ignore[arg-type,misc]
@@ -199,11 +212,11 @@ class Worker(arq.worker.Worker):
                     # Not for us: we filled up while we waited. Pass it on.
                     await self.pool.lpush(BELL, rung[1])  # type: ignore[misc]
                     continue
-            except (RedisError, OSError) as error:
-                if not is_away(error):
-                    raise
+            except Exception as error:  # noqa: BLE001 - said once; polling goes on meanwhile
+                outage.goes_on(error)
                 await asyncio.sleep(POLL)
                 continue
+            outage.is_over()
             if rung:
                 self._wake.set()
 
@@ -249,11 +262,14 @@ class Worker(arq.worker.Worker):
         result_data: bytes | None,  # noqa: ARG002 - no results are kept
     ) -> None:
         """End the lease of a job that can't be run; arq calls this."""
-        try:
-            if self._on_unrunnable is not None:
+        if self._on_unrunnable is not None:
+            try:
                 await self._on_unrunnable(job_id)
-        except Exception:
-            logger.exception("job %s could not be concluded", job_id)
+            except Exception:
+                # Its stream has no end yet: the job must not be forgotten before.
+                logger.exception("job %s could not be concluded; it is due again later", job_id)
+                await self._release(job_id, self._leases.give_back(job_id, UNCONCLUDED_MS))
+                return
         await self._release(job_id, self._leases.finish(job_id, None, None))
 
     async def _release(self, job_id: str, releasing: Awaitable[bool]) -> None:
@@ -269,16 +285,14 @@ class Worker(arq.worker.Worker):
     async def _keep_leases(self) -> None:
         unrenewed = Outage(logger, "leases are not renewed")
         pause = self._lease / 3
-        while True:
+        while not cancelled():
             await asyncio.sleep(pause)
             pause = self._lease / 3
             if not self.tasks:
                 continue
             try:
                 lost = await self._leases.renew(self.tasks)
-            except (RedisError, OSError) as error:
-                if not is_away(error):
-                    raise
+            except Exception as error:  # noqa: BLE001 - said once; whatever it is, try again
                 unrenewed.goes_on(error)
                 pause = self._lease / 10
                 continue
@@ -297,8 +311,15 @@ class Worker(arq.worker.Worker):
                     await self._wake.wait()
         except TimeoutError:
             logger.info("the grace period is over, handing over %d jobs", len(self.tasks))
-        for task in self.tasks.values():
-            task.cancel()
+        while self.tasks:
+            for task in self.tasks.values():
+                task.cancel()
+            # Once more, if need be: redis-py can swallow a cancellation.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_EVERY):
+                    while self.tasks:
+                        self._wake.clear()
+                        await self._wake.wait()
 
 
 def _survivable(hook: StartupShutdown | None) -> StartupShutdown | None:
