@@ -1,9 +1,12 @@
 """Executions as the edge has them: started in Redis, read through the hub."""
 
 import asyncio
+import logging
+import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -26,6 +29,11 @@ from shared.log import RUNNING_MARGIN, EventLog, Summary
 from shared.redis import is_away
 from shared.registry import Registry
 from shared.terms import Terms
+
+logger: Final = logging.getLogger("machpay.edge")
+
+ANSWER_WITHIN: Final = 3.0
+"""How long a request waits for Redis, in s, before it is told to come back."""
 
 
 class RedisExecutions:
@@ -56,20 +64,28 @@ class RedisExecutions:
         async with asyncio.TaskGroup() as tasks:
             # Starts are owned here: they go on when their request is cancelled.
             self._tasks = tasks
-            hub = tasks.create_task(self._hub.run(), name="hub")
+            hub = tasks.create_task(self._run_hub(), name="hub")
             try:
                 yield
             finally:
                 hub.cancel()
 
+    async def _run_hub(self) -> None:
+        try:
+            await self._hub.run()
+        except Exception:
+            # Without its hub an edge serves nobody, and would look well: let it be replaced.
+            logger.critical("the hub broke, this edge stops", exc_info=True)
+            signal.raise_signal(signal.SIGTERM)
+
     async def skills(self) -> list[SkillInfo]:
         """List the registry."""
-        with _reachable():
+        async with _reachable():
             return await self._registry.list()
 
     async def skill(self, skill_id: str) -> SkillInfo | None:
         """Find a skill."""
-        with _reachable():
+        async with _reachable():
             return await self._registry.find(skill_id)
 
     async def start(self, request: StartRequest) -> str:
@@ -97,14 +113,17 @@ class RedisExecutions:
     async def _begin(self, job: Execute, skill_id: str) -> None:
         execution_id = job.execution_id
         start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill_id))
-        with _reachable():
+        async with _reachable():
             await self._log.start(execution_id, start, job.terms, ttl=JOB_TTL + RUNNING_MARGIN)
-            try:
+        try:
+            async with _reachable():
                 await self._queue.put(job)
-            except (RedisError, OSError):
-                # Nobody will run it, as far as we know: whatever its job does, its log has ended.
-                await self._log.conclude(execution_id, encode_payload(INTERNAL))
-                raise
+        except Exception:
+            # Nobody will run it, as far as we know: whatever its job does, its log has ended.
+            with suppress(Unavailable):
+                async with _reachable():
+                    await self._log.conclude(execution_id, encode_payload(INTERNAL))
+            raise
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands."""
@@ -124,7 +143,7 @@ class RedisExecutions:
         summary = await self._summary(execution_id, account, ORIGIN)
         snapshot = Snapshot(execution_id, summary.terms)
         position = ORIGIN
-        with _reachable():
+        async with _reachable():
             while entries := await self._log.read(execution_id, position):
                 for entry in entries:
                     snapshot.add(entry)
@@ -134,7 +153,7 @@ class RedisExecutions:
     async def _summary(self, execution_id: str, account: str, at: Position) -> Summary:
         summary = None
         if is_execution_id(execution_id):
-            with _reachable():
+            async with _reachable():
                 summary = await self._log.describe(execution_id, at)
         if summary is None or summary.terms.owner != account:
             # One answer for unknown, expired and foreign: nobody learns which ids exist.
@@ -142,11 +161,12 @@ class RedisExecutions:
         return summary
 
 
-@contextmanager
-def _reachable() -> Iterator[None]:
-    """Turn a Redis that is away into :class:`Unavailable`."""
+@asynccontextmanager
+async def _reachable() -> AsyncIterator[None]:
+    """Turn a Redis that is away, or hangs, into :class:`Unavailable`."""
     try:
-        yield
+        async with asyncio.timeout(ANSWER_WITHIN):
+            yield
     except (RedisError, OSError) as error:
         if is_away(error):
             raise Unavailable(str(error)) from error

@@ -17,6 +17,7 @@ from edge.tail import Reader, Tail
 from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
+from shared.cancellation import cancelled
 from shared.keys import execution_of, log_key
 from shared.log import READ_COUNT, Entry, EventLog, parse_batch
 from shared.redis import is_away
@@ -160,7 +161,7 @@ class Hub:
                 tail.dirty = False
                 try:
                     await (self._open(tail) if tail.top is None else self._catch_up(tail))
-                except (RedisError, OSError) as error:
+                except Exception as error:
                     if is_away(error):
                         tail.dirty = True
                         await asyncio.sleep(TICK)
@@ -216,7 +217,7 @@ class Hub:
     async def _tick(self) -> None:
         """Look after heartbeats, silent tails, and tails that nobody reads any more."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not cancelled():
             await asyncio.sleep(TICK)
             now = loop.time()
             for tail in list(self._tails.values()):

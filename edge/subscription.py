@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
+from shared.cancellation import cancelled
 from shared.redis import CONNECT_TIMEOUT, dedicated_connection
 from shared.telemetry import Outage
 
@@ -22,8 +23,9 @@ logger: Final = logging.getLogger("machpay.subscription")
 PING_EVERY: Final = 5.0
 """After how much silence the connection is probed, in s; twice that, and it counts as dead."""
 
+RECONNECT_FIRST: Final = 0.02
 RECONNECT_CAP: Final = 1.0
-"""The longest pause between two tries to connect, in s."""
+"""The shortest and the longest pause between two tries to connect, in s."""
 
 
 class Subscription:
@@ -48,6 +50,7 @@ class Subscription:
         self._on_push = on_push
         self._on_connect = on_connect
         self._outage = Outage(logger, "nothing is pushed")
+        self._pause = RECONNECT_FIRST
         self._connection: Connection | None = None
         self._channels: set[str] = set()
         self._acks: dict[str, asyncio.Future[None]] = {}
@@ -78,21 +81,19 @@ class Subscription:
 
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
-        pause = 0.02
-        while True:
+        while not cancelled():
             connection = dedicated_connection(self._url)
             try:
                 async with asyncio.timeout(2 * CONNECT_TIMEOUT):
                     await connection.connect()  # type: ignore[no-untyped-call]
-                pause = 0.02
                 await self._serve(connection)
             except (RedisError, OSError) as error:
                 self._outage.goes_on(error)
             finally:
                 self._lose()
                 await connection.disconnect(nowait=True)
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-            pause = min(2 * pause, RECONNECT_CAP)
+            await asyncio.sleep(random.uniform(self._pause / 2, self._pause))  # noqa: S311 - jitter
+            self._pause = min(2 * self._pause, RECONNECT_CAP)
 
     async def _serve(self, connection: Connection) -> None:
         # In one go and in this order: what is subscribed while we wait for Redis comes after it.
@@ -102,7 +103,7 @@ class Subscription:
         await self._send(connection, "PING")
         pending = True
         silent = 0
-        while silent < 2:
+        while silent < 2 and not cancelled():
             try:
                 async with asyncio.timeout(PING_EVERY):
                     reply = await connection.read_response(disconnect_on_error=False)
@@ -111,11 +112,14 @@ class Subscription:
                 await self._send(connection, "PING")
                 continue
             silent = 0
-            if reply[0] == b"pong" and pending:
+            # A pong is a bare word while nothing is subscribed, and a list of two afterwards.
+            if pending and (reply == b"PONG" or reply[0] == b"pong"):
                 pending = False
+                self._pause = RECONNECT_FIRST
                 self._outage.is_over()
                 self._on_connect()
-            self._dispatch(reply)
+            if isinstance(reply, list):
+                self._dispatch(reply)
         raise ConnectionError(f"no answer for {2 * PING_EVERY:.0f} s")
 
     def _dispatch(self, reply: list[Any]) -> None:

@@ -12,6 +12,9 @@ has. Pushes are only an accelerator: a reader that doubts reads the log.
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import msgspec
+from redis.exceptions import ResponseError
+
 from machpay._position import ORIGIN, Position
 from machpay.events import TERMINAL
 from shared.keys import log_key
@@ -259,22 +262,26 @@ class EventLog:
             at: The position to look for.
 
         Returns:
-            ``None`` when there is no log.
+            ``None`` when there is no log: nothing, or something foreign under its key.
         """
         key = log_key(execution_id)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xrange(key, "-", "+", 1)
-            pipe.xrevrange(key, "+", "-", 1)
-            pipe.xrange(key, str(at), str(at), 1)
-            head, tail, here = await pipe.execute()
-        if not head:
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.xrange(key, "-", "+", 1)
+                pipe.xrevrange(key, "+", "-", 1)
+                pipe.xrange(key, str(at), str(at), 1)
+                head, tail, here = await pipe.execute()
+            fields = head[0][1] if head else []
+            if len(fields) < 6 or fields[4] != b"o":
+                return None
+            last = Entry(tail[0][0], tail[0][1][1], tail[0][1][3])
+            return Summary(decode_terms(fields[5]), last, bool(here))
+        except msgspec.DecodeError:
             return None
-        fields = head[0][1]
-        # A foreign stream under our key has no terms: not one of our logs.
-        if len(fields) < 6 or fields[4] != b"o":
-            return None
-        last = Entry(tail[0][0], tail[0][1][1], tail[0][1][3])
-        return Summary(decode_terms(fields[5]), last, bool(here))
+        except ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                return None
+            raise
 
 
 def _raw(reply: Any, **_options: Any) -> Any:

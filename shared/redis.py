@@ -146,4 +146,5 @@ def _pool(url: str) -> ConnectionPool:
         # Not on a time-out: a Redis that hangs would be waited for three times over. And no health
         # check before a command, which has a time-out and retries of its own.
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, (ConnectionError,)),
+        retry_on_error=[ConnectionError],
     )

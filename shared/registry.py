@@ -69,7 +69,9 @@ class Registry:
 
     async def list(self) -> list[SkillInfo]:
         """List all known skills, by id."""
-        ids = sorted(name.decode() for name in await self._redis.zrange(SKILLS, 0, -1))
+        ids = sorted(
+            name.decode(errors="replace") for name in await self._redis.zrange(SKILLS, 0, -1)
+        )
         async with self._redis.pipeline(transaction=False) as pipe:
             for skill_id in ids:
                 pipe.get(skill_key(skill_id))

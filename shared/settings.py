@@ -6,13 +6,12 @@ environment.
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 PREFIX: Final = "MACHPAY_"
-_URL_SCHEMES: Final = {"redis", "rediss", "unix"}
 
 
 class SettingsError(Exception):
@@ -82,15 +81,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check_url(name: str, raw: str) -> None:
-    """Refuse a URL that could only fail later, far from its cause; never echo its password."""
+    """Refuse a URL that could only fail later, far from its cause; never echo its password.
+
+    No options but ``db``: redis-py would let them override what we rely on (time-outs, decoding).
+    """
     try:
         parts = urlsplit(raw)
-        usable = parts.scheme in _URL_SCHEMES and bool(parts.hostname or parts.scheme == "unix")
-        _ = parts.port
+        options = dict(
+            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        )
+        database = options.pop("db", "0")
+        if parts.scheme == "unix":
+            usable = parts.path not in ("", "/")
+        else:
+            usable = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
+            usable = usable and (parts.path.removeprefix("/") or "0").isdecimal()
+        usable = usable and not options and database.isdecimal() and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
         raise SettingsError(
-            f"{name}: not a Redis URL; expected redis://, rediss:// or unix://, "
-            "e.g. redis://:password@host:6379/0"
+            f"{name}: not a Redis URL; expected redis://[user]:[password]@host:port/db, the same "
+            "with rediss:// for TLS, or unix:///path?db=0"
         )

@@ -1,9 +1,12 @@
 """Loading skills: from ``MACHPAY_SKILLS`` to objects, or one clear reason why not."""
 
 import importlib
+import logging
 from typing import Final
 
 from machpay.skill import Skill, hosted
+
+logger: Final = logging.getLogger("machpay.skills")
 
 _FORM: Final = "expected package.module:name, several separated by commas"
 
@@ -48,9 +51,11 @@ def _load(source: str) -> Skill:
         with hosted():
             module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
+        logger.debug("importing %s failed", module_name, exc_info=True)
+        reason = " ".join(str(error).split())
         raise SkillsError(
             f"MACHPAY_SKILLS: {source}: importing {module_name} failed: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {reason} (MACHPAY_LOG_LEVEL=debug shows where)"
         ) from error
     skill = getattr(module, name, None)
     if not isinstance(skill, Skill):
