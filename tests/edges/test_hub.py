@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge import hub as module
+from edge import subscription
 from edge import tail as tail_module
 from edge.hub import Hub
 from machpay._position import ORIGIN, Position
@@ -95,7 +96,8 @@ async def running(hub: Hub) -> AsyncIterator[Hub]:
 
 @pytest.fixture
 async def hub(valkey: EmbeddedValkey, log: EventLog) -> AsyncIterator[Hub]:
-    async with running(Hub(log, valkey.url)) as hub:
+    # No look at the log because of silence: what tests show must come from what they do.
+    async with running(Hub(log, valkey.url, heartbeat=3600)) as hub:
         yield hub
 
 
@@ -324,7 +326,7 @@ async def test_an_outage_is_waited_for_and_nothing_is_lost() -> None:
         log = EventLog(redis)
         writer = Writer(log)
         await writer.begin()
-        async with running(Hub(log, own.url)) as hub:
+        async with running(Hub(log, own.url, heartbeat=3600)) as hub:
             early, late = Collector(hub), Collector(hub)
             await writer.append("chunk:0")
             async with reading(early):
@@ -427,18 +429,64 @@ async def test_a_position_that_the_log_has_not_is_never_read_on_from(
 
 
 async def test_a_reader_whose_position_the_tail_replaced_is_told(hub: Hub, writer: Writer) -> None:
-    old, new = Collector(hub), Collector(hub)
-    async with reading(new):
-        await new.has("start")
-        old.body += await anext(old.frames)
+    stays, moved = Collector(hub), Collector(hub)
+    async with reading(stays, moved):
+        await writer.append("chunk:0")
+        for reader in (stays, moved):
+            await reader.has("chunk:0")
         tail = hub._tails["e"]
         writer.attempt = 2
-        await writer.append("claim", "chunk:0")
-        await new.has("chunk:0")
-        reader = next(iter(tail.readers))
-        assert tail.agrees(reader.position)
-        assert not tail.agrees(Position(1, reader.position.seq))
-        await writer.append("end")
-    async with reading(old):
-        pass
-    assert old.data == new.data == ["start", "chunk:0", "end"]
+        await writer.append("claim", "chunk:1")
+        for reader in (stays, moved):
+            await reader.has("chunk:1")
+        # As after a rollback that the tail did not see: one reader has 1-5 where the log has 2-5.
+        one = next(iter(tail.readers))
+        one.position = Position(1, one.position.seq)
+        await writer.append("chunk:2", "end")
+    told = [reader for reader in (stays, moved) if b'"log_lost"' in reader.body]
+    assert len(told) == 1
+    assert "chunk:2" not in told[0].data
+
+
+async def test_a_foreign_entry_in_a_live_log_harms_only_its_readers(
+    redis: Client, hub: Hub, log: EventLog, writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Writer(log, "other")
+    await other.begin()
+    bad, good = Collector(hub), Collector(hub, "other")
+    async with reading(bad, good):
+        for reader in (bad, good):
+            await reader.has("start")
+        await redis.execute_command("XADD", log_key("e"), "*", "x", "y")
+        await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+        async def said() -> bool:
+            return "can't be read" in caplog.text
+
+        await eventually(said, "the log of the broken one is given up")
+        await other.append("chunk:0", "end")
+    assert good.data == ["start", "chunk:0", "end"]
+    assert b'"log_lost"' in bad.body
+
+
+async def test_a_server_that_never_answers_is_left_and_tried_again(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "PING_EVERY", 0.02)
+    connections: list[asyncio.StreamWriter] = []
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        # The client's name and version are not asked for: nothing is said before SSUBSCRIBE, PING.
+        hub = Hub(log, f"redis://127.0.0.1:{port}/0")
+        async with running(hub):
+
+            async def again() -> bool:
+                return len(connections) >= 2
+
+            await eventually(again, "a second connection")
+        for writer in connections:
+            writer.close()

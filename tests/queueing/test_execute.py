@@ -1,18 +1,20 @@
 """One execution, from a job to its terminal event, and every way in which it can be stopped."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
 from arq import Retry
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from machpay import Skill, SkillError, SkillInput
 from machpay._position import Position
 from machpay.pricing import Pricing
 from shared.jobs import Execute
 from shared.keys import log_key
-from shared.log import Entry, EventLog
+from shared.log import Entry, EventLog, LogError
 from shared.redis import Client
 from shared.terms import Terms
 from tests.waiting import eventually
@@ -115,18 +117,58 @@ async def test_any_other_error_is_neutral_to_the_client_and_whole_in_the_log(
     assert "secret detail" in caplog.text
 
 
-async def test_a_fenced_worker_stops_its_handler(log: EventLog, executor: Executor) -> None:
-    fields = await start(log, "endless")
+async def test_a_fenced_worker_stops_by_itself_and_leaves_the_job(log: EventLog) -> None:
+    closed = asyncio.Event()
+    busy = Skill(id="busy")
+
+    @busy.stream_handler
+    async def go_on(input: SkillInput) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "more "
+                await asyncio.sleep(0.001)
+        finally:
+            closed.set()
+
+    fields = await start(log, "busy")
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(executor.execute({}, **fields))
+        running = tasks.create_task(expect_retry(Executor(log, {"busy": busy}, "w1"), fields))
 
         async def delivered() -> bool:
             return (await last(log)).type == b"chunk"
 
         await eventually(delivered, "the first chunk")
-        assert await log.conclude("e", b'{"code":"x","message":""}')
-        running.cancel()  # as the lost lease would
-    assert (await last(log)).id == b"2-4"
+        while not running.done():
+            top = (await last(log)).position
+            with contextlib.suppress(LogError):
+                await log.append("e", Position(2, top.seq + 1), [("claim", b'"w2"')])
+            await asyncio.sleep(0.001)
+    assert closed.is_set()
+    assert (await last(log)).type == b"claim"
+
+
+async def expect_retry(executor: Executor, fields: dict[str, object]) -> None:
+    """Run a job that is not done when it returns: forgotten now, its stream might never end."""
+    async with asyncio.timeout(20):
+        with pytest.raises(Retry):
+            await executor.execute({}, **fields)
+
+
+async def test_a_log_that_can_not_be_reached_leaves_the_job(
+    log: EventLog, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = await start(log, "words", words=["a"])
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise RedisConnectionError("refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(log, "append", refuse)
+        await expect_retry(executor, fields)
+        # A damaged job can't be concluded either: it must not be forgotten.
+        await expect_retry(executor, {**fields, "input": b"{"})
+    await executor.execute({}, **fields)
+    assert (await last(log)).type == b"end"
 
 
 async def test_a_log_that_lost_its_tail_ends_with_log_lost(

@@ -323,11 +323,21 @@ async def test_a_retry_makes_the_job_due_after_its_delay(
     async def retry(ctx: dict[Any, Any], **job: Any) -> None:
         tries.append(ctx["job_try"])
         if len(tries) == 1:
-            raise Retry(defer=0.2)
+            raise Retry(defer=600)
         await jobs.execute(ctx, **job)
 
     async with working(valkey, retry):
         await put(redis, "a")
+
+        async def given_back() -> bool:
+            return bool(tries) and not await redis.exists(LEASE_PREFIX + "a")
+
+        await eventually(given_back, "the job is given back")
+        (seconds, _) = await redis.time()
+        due = await redis.zscore(QUEUE, "a")
+        assert due is not None
+        assert 590 < due / 1000 - seconds <= 601
+        await redis.zadd(QUEUE, {"a": 1})  # ten minutes later
         await jobs.have_run("a")
     assert tries == [1, 2]
 
@@ -378,3 +388,93 @@ async def test_a_job_that_can_not_be_read_is_put_away(
         await eventually(put_away, "the bad job leaves the queue")
     assert unrunnable == ["bad"]
     assert not trap.exists()
+
+
+async def test_a_token_that_a_full_worker_took_is_passed_on(
+    valkey: EmbeddedValkey, redis: ArqRedis, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL", 3600)
+    jobs.gate.clear()
+    free = Jobs()
+    async with working(valkey, jobs.execute, max_jobs=1):
+        await put(redis, "a")
+
+        async def runs() -> bool:
+            return jobs.ran == ["a"]
+
+        await eventually(runs, "the first worker is full")
+        async with working(valkey, free.execute):
+            for n in range(10):
+                await put(redis, f"b{n}")
+                await free.have_run(f"b{n}")
+        jobs.gate.set()
+
+
+async def test_whatever_redis_answers_the_worker_goes_on(
+    valkey: EmbeddedValkey, redis: ArqRedis, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL", 0.02)
+    async with working(valkey, jobs.execute):
+        await eventually(lambda: blocked_clients(redis), "the worker waits for the bell")
+        # What a demotion to a replica does to a blocked client.
+        for client in await redis.client_list():
+            if client["cmd"] == "blpop":
+                await redis.execute_command("CLIENT", "UNBLOCK", client["id"], "ERROR")
+        await redis.set(BELL, "not a list")
+        await redis.zadd(QUEUE, {b"\xff\xfe": 1, b"-inf": float("-inf")})
+        await redis.set(QUEUE + ":other", "1")
+
+        async def dropped() -> bool:
+            return await redis.zscore(QUEUE, b"\xff\xfe") is None
+
+        await eventually(dropped, "what is no job leaves the queue")
+        await redis.delete(BELL)
+        await put(redis, "good")
+        await jobs.have_run("good")
+
+
+async def test_a_job_whose_stream_can_not_be_ended_is_not_forgotten(
+    valkey: EmbeddedValkey, redis: ArqRedis, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNCONCLUDED_MS", 20)
+    tries = 0
+
+    async def conclude(job_id: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OSError("the logs are away")
+
+    await redis.zadd(QUEUE, {"bad": 1})
+    async with working(valkey, jobs.execute, on_unrunnable=conclude):
+
+        async def put_away() -> bool:
+            return await redis.zscore(QUEUE, "bad") is None
+
+        await eventually(put_away, "the job leaves the queue")
+    assert tries == 3
+
+
+async def test_a_worker_that_starts_in_an_outage_takes_nothing_over_at_its_end(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedValkey() as own:
+        redis = connect_queue(own.url)
+        await put(redis, "running", "new")
+        holder = Leases(redis, 10.0, "holder")
+        assert len(await holder.pick(1)) == 1
+        await redis.incr("arq:retry:running")
+        await redis.delete(LEASE_PREFIX + "running")
+        await redis.zadd(QUEUE, {"running": 1})
+        own.kill()
+        async with working(own, jobs.execute):
+
+            async def noticed() -> bool:
+                return "no jobs are picked" in caplog.text
+
+            await eventually(noticed, "the outage is noticed")
+            own.start()
+            await jobs.have_run("new")
+            assert jobs.ran == ["new"]
+            assert await holder.renew(["running"]) == []
+        await redis.aclose(close_connection_pool=True)

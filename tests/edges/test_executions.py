@@ -1,0 +1,142 @@
+"""Starts at the edge: what a cancelled request, a queue that is away or a broken hub leave behind."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from edge import executions as module
+from edge.executions import RedisExecutions
+from edge.hub import Hub
+from machpay._position import ORIGIN
+from machpay.serve.executions import ApiError, SkillInfo, StartRequest, Unavailable
+from ops.valkey import EmbeddedValkey
+from shared.jobs import Execute, Queue
+from shared.keys import QUEUE, log_key
+from shared.log import EventLog
+from shared.redis import Client
+from shared.registry import Registry
+from tests.waiting import eventually
+
+REQUEST = StartRequest(skill=SkillInfo(id="words", name="Words"), input={"n": 1}, account="alice")
+
+
+class Edge:
+    """An edge without HTTP."""
+
+    def __init__(self, redis: Client, url: str) -> None:
+        self.redis = redis
+        self.log = EventLog(redis)
+        self.queue = Queue(redis)
+        self.hub = Hub(self.log, url)
+        self.executions = RedisExecutions(self.log, self.queue, Registry(redis), self.hub)
+
+    async def logs(self) -> list[str]:
+        return [key.decode() for key in await self.redis.keys("machpay:{*")]
+
+
+@pytest.fixture
+async def edge(valkey: EmbeddedValkey, valkey_client: Client) -> AsyncIterator[Edge]:
+    edge = Edge(valkey_client, valkey.url)
+    async with edge.executions.running():
+        yield edge
+
+
+async def test_a_start_whose_request_is_cancelled_is_whole(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, reached = edge.queue.put, asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def slow_put(job: Execute) -> bool:
+        reached.set()
+        await go_on.wait()
+        return await put(job)
+
+    monkeypatch.setattr(edge.queue, "put", slow_put)
+    request = asyncio.ensure_future(edge.executions.start(REQUEST))
+    await reached.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    go_on.set()
+
+    async def queued() -> bool:
+        return await edge.queue.depth() == 1
+
+    await eventually(queued, "the job is queued all the same")
+    ((name, _),) = await edge.redis.zrange(QUEUE, 0, -1, withscores=True)
+    assert await edge.logs() == [log_key(name.decode())]
+
+
+async def test_a_log_whose_job_could_not_be_queued_ends(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(job: Execute) -> bool:
+        raise RedisConnectionError("refused")
+
+    monkeypatch.setattr(edge.queue, "put", refuse)
+    with pytest.raises(Unavailable):
+        await edge.executions.start(REQUEST)
+    (key,) = await edge.logs()
+    last = await edge.log.last(key.split("{")[1].split("}")[0])
+    assert last is not None
+    assert last.terminal
+
+
+async def test_a_redis_that_hangs_is_unavailable(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.05)
+    await edge.redis.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+    with pytest.raises(Unavailable):
+        await edge.executions.skill("words")
+    with pytest.raises(Unavailable):
+        await edge.executions.locate("exec_a", "alice", ORIGIN)
+    with pytest.raises(Unavailable):
+        await edge.executions.start(REQUEST)
+
+
+@pytest.mark.parametrize("account", ["alice", "bob"])
+async def test_a_foreign_execution_is_unknown(edge: Edge, account: str) -> None:
+    execution_id = await edge.executions.start(REQUEST)
+    if account == "alice":
+        assert (await edge.executions.describe(execution_id, account)).status == "queued"
+        return
+    for ask in (
+        edge.executions.describe(execution_id, account),
+        edge.executions.locate(execution_id, account, ORIGIN),
+    ):
+        with pytest.raises(ApiError) as refused:
+            await ask
+        assert (refused.value.status, refused.value.code) == (404, "execution_not_found")
+
+
+async def test_something_else_under_a_logs_key_is_no_execution(edge: Edge) -> None:
+    await edge.redis.set(log_key("text"), "x")
+    await edge.redis.xadd(log_key("stream"), {"a": "b"})
+    await edge.redis.xadd(log_key("terms"), {"e": "start", "d": "{}", "o": "not terms"})
+    for name in ("text", "stream", "terms"):
+        with pytest.raises(ApiError):
+            await edge.executions.describe(name, "alice")
+
+
+async def test_a_broken_hub_ends_the_process(
+    valkey: EmbeddedValkey, valkey_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", signals.append)
+    edge = Edge(valkey_client, valkey.url)
+
+    async def explode() -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(edge.hub, "run", explode)
+    async with edge.executions.running():
+
+        async def told() -> bool:
+            return signals == [signal.SIGTERM]
+
+        await eventually(told, "the process is told to stop")
