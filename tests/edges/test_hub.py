@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -469,24 +471,27 @@ async def test_a_foreign_entry_in_a_live_log_harms_only_its_readers(
     assert b'"log_lost"' in bad.body
 
 
-async def test_a_server_that_never_answers_is_left_and_tried_again(
-    log: EventLog, monkeypatch: pytest.MonkeyPatch
+async def test_a_server_that_hangs_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(subscription, "PING_EVERY", 0.02)
-    connections: list[asyncio.StreamWriter] = []
+    monkeypatch.setattr(subscription, "PING_EVERY", 0.05)
+    with EmbeddedValkey() as own:
+        redis = connect(own.url)
+        log = EventLog(redis)
+        writer = Writer(log)
+        await writer.begin()
+        async with running(Hub(log, own.url, heartbeat=3600)) as hub:
+            reader = Collector(hub)
+            async with reading(reader):
+                await writer.append("chunk:0")
+                await reader.has("chunk:0")
+                os.kill(own.pid, signal.SIGSTOP)
 
-    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
+                async def noticed() -> bool:
+                    return "no answer for" in caplog.text
 
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        # The client's name and version are not asked for: nothing is said before SSUBSCRIBE, PING.
-        hub = Hub(log, f"redis://127.0.0.1:{port}/0")
-        async with running(hub):
-
-            async def again() -> bool:
-                return len(connections) >= 2
-
-            await eventually(again, "a second connection")
-        for writer in connections:
-            writer.close()
+                await eventually(noticed, "the silence")
+                os.kill(own.pid, signal.SIGCONT)
+                await writer.append("chunk:1", "end")
+        await redis.aclose()
+    assert reader.data == ["start", "chunk:0", "chunk:1", "end"]

@@ -397,6 +397,7 @@ async def test_a_token_that_a_full_worker_took_is_passed_on(
     jobs.gate.clear()
     free = Jobs()
     async with working(valkey, jobs.execute, max_jobs=1):
+        await eventually(lambda: blocked_clients(redis), "the worker waits for the bell")
         await put(redis, "a")
 
         async def runs() -> bool:
@@ -404,9 +405,14 @@ async def test_a_token_that_a_full_worker_took_is_passed_on(
 
         await eventually(runs, "the first worker is full")
         async with working(valkey, free.execute):
-            for n in range(10):
-                await put(redis, f"b{n}")
-                await free.have_run(f"b{n}")
+
+            async def both_wait() -> bool:
+                return await blocked_clients(redis) == 2
+
+            # The full one too, and for longer: the next token is given to it.
+            await eventually(both_wait, "both wait for the bell")
+            await put(redis, "b")
+            await free.have_run("b")
         jobs.gate.set()
 
 
