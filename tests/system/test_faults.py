@@ -103,6 +103,27 @@ def test_an_outage_is_answered_and_waited_for(system: System) -> None:
     system.check()
 
 
+def test_a_redis_that_hangs_is_answered_like_one_that_is_away(system: System) -> None:
+    assert system.valkey is not None
+    stream = start(system, n=40, pause=0.05)
+    stream.wait_for_chunks(5)
+    execution_id = stream.events[0].data["executionId"]
+    path = f"/v1/executions/{execution_id}/stream"
+    os.kill(system.valkey.pid, signal.SIGSTOP)
+    with httpx.Client(base_url=system.url, timeout=15, trust_env=False) as http:
+        refused = http.post("/v1/skills/count/stream", json={})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        later = http.get(path, headers={"Last-Event-ID": stream.events[2].id})
+        assert later.status_code == 200
+        assert check_retry_only(later.content) > 0
+        assert http.get(f"/v1/executions/{execution_id}").status_code == 503
+        assert http.get("/readyz").status_code == 503
+        assert http.get("/healthz").status_code == 200
+    os.kill(system.valkey.pid, signal.SIGCONT)
+    assert texts(check(stream.wait().received)) == numbers(40)
+    system.check()
+
+
 def test_an_outage_longer_than_the_lease_ends_no_execution(system: System) -> None:
     """Nobody could renew: the worker that runs it must win against those that wait for work."""
     assert system.valkey is not None
