@@ -14,6 +14,10 @@ MAX_BODY_BYTES: Final = 1 << 20
 BODY_TIMEOUT: Final = 30.0
 """How long a client may take to send its body, in s."""
 
+MAX_DEPTH: Final = 200
+"""How deep JSON may be nested. What a decoder itself takes depends on Python's version, and what one
+process could decode another must be able to encode."""
+
 _LINGER_BYTES: Final = 8 << 20
 """So much of a body that is refused is read and dropped, so that its sender sees the answer: a
 connection that is closed with bytes unread is reset, and the answer lost with it."""
@@ -107,4 +111,21 @@ def _decode(body: bytes) -> dict[str, Any]:
         raise ApiError(400, "bad_request", "The body is not JSON.") from None
     if not isinstance(value, dict):
         raise ApiError(400, "bad_request", "The body must be a JSON object.")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(value):
+        raise ApiError(400, "bad_request", f"The body is nested over {MAX_DEPTH} levels deep.")
     return value
+
+
+def _too_deep(value: object) -> bool:
+    """Tell whether a value is nested too deep, level by level: no recursion of ours, either."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+        if not level:
+            return False
+    return True
