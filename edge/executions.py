@@ -6,14 +6,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from redis.exceptions import RedisError
 
 from edge.hub import Hub
 from edge.snapshot import Snapshot
-from machpay._endings import INTERNAL
-from machpay._position import ORIGIN, Position, is_execution_id, new_execution_id
+from machpay._endings import CANCELLED, INTERNAL
+from machpay._position import ORIGIN, Position, is_execution_id
 from machpay._wire import encode_payload
 from machpay.events import StartEvent
 from machpay.serve.executions import (
@@ -21,16 +21,20 @@ from machpay.serve.executions import (
     ExecutionInfo,
     Place,
     SkillInfo,
+    Started,
     StartRequest,
     Unavailable,
+    idempotency_mismatch,
 )
 from shared.jobs import JOB_TTL, Execute, Queue
-from shared.log import RUNNING_MARGIN, EventLog, Summary
+from shared.log import RUNNING_MARGIN, EventLog, LogError, Summary
 from shared.redis import is_away
 from shared.registry import Registry
 from shared.terms import Terms
 
 logger: Final = logging.getLogger("machpay.edge")
+
+T = TypeVar("T")
 
 ANSWER_WITHIN: Final = 3.0
 """How long a request waits for Redis, in s, before it is told to come back."""
@@ -88,13 +92,20 @@ class RedisExecutions:
         async with _reachable():
             return await self._registry.find(skill_id)
 
-    async def start(self, request: StartRequest) -> str:
+    async def start(self, request: StartRequest) -> Started:
         """Begin the log, then queue the job.
 
         Shielded: a request that is cancelled half way must not leave a log that nobody runs (and
         redis-py 5 leaks the connection of a pipeline that is cancelled).
         """
-        execution_id = new_execution_id()
+        begun = self._tasks.create_task(_outcome(self._begin(request)), name="start")
+        outcome = await asyncio.shield(begun)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _begin(self, request: StartRequest) -> Started:
+        execution_id = request.execution_id()
         skill = request.skill
         terms = Terms(
             owner=request.account,
@@ -102,19 +113,19 @@ class RedisExecutions:
             created_at=time.time_ns() // 1_000_000,
             pricing=skill.pricing,
             timeout=skill.timeout,
+            fingerprint=request.fingerprint(),
         )
         job = Execute.of(execution_id, request.input, terms)
-        begun = self._tasks.create_task(_outcome(self._begin(job, skill.id)), name="start")
-        failure = await asyncio.shield(begun)
-        if failure is not None:
-            raise failure
-        return execution_id
-
-    async def _begin(self, job: Execute, skill_id: str) -> None:
-        execution_id = job.execution_id
-        start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill_id))
+        start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill.id))
         async with _reachable():
-            await self._log.start(execution_id, start, job.terms, ttl=JOB_TTL + RUNNING_MARGIN)
+            try:
+                created = await self._log.start(
+                    execution_id, start, job.terms, ttl=JOB_TTL + RUNNING_MARGIN
+                )
+            except LogError:
+                created = False
+        if not created:
+            return await self._replay(execution_id, request)
         try:
             async with _reachable():
                 await self._queue.put(job)
@@ -124,6 +135,24 @@ class RedisExecutions:
                 async with _reachable():
                     await self._log.conclude(execution_id, encode_payload(INTERNAL))
             raise
+        return Started(execution_id)
+
+    async def _replay(self, execution_id: str, request: StartRequest) -> Started:
+        """Answer a start that was made before, under the same idempotency key."""
+        summary = await self._summary(execution_id, request.account, ORIGIN)
+        if summary.terms.fingerprint != request.fingerprint():
+            raise idempotency_mismatch()
+        if summary.last.type == b"start":
+            # Nobody claimed it yet. Should its job never have been queued, it is now.
+            async with _reachable():
+                await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
+        return Started(execution_id, replayed=True)
+
+    async def cancel(self, execution_id: str, account: str) -> None:
+        """End an execution with ``error cancelled``: its worker is fenced off at its next append."""
+        await self._summary(execution_id, account, ORIGIN)
+        async with _reachable():
+            await self._log.conclude(execution_id, encode_payload(CANCELLED))
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands."""
@@ -173,10 +202,9 @@ async def _reachable() -> AsyncIterator[None]:
         raise
 
 
-async def _outcome(work: Awaitable[None]) -> Exception | None:
+async def _outcome(work: Awaitable[T]) -> T | Exception:
     """Hand an exception to the one who waits, not to the task group that owns the task."""
     try:
-        await work
+        return await work
     except Exception as error:  # noqa: BLE001 - raised again by whoever waits
         return error
-    return None

@@ -1,4 +1,4 @@
-"""The guide's skill, "Building Streaming Skills".
+"""The guide's skill, "Building Streaming Skills", with the import of ``time`` that it forgets.
 
 Serve it by itself:         python -m examples.story_generator
 Or let workers run it:      MACHPAY_SKILLS=examples.story_generator:skill  (what `make dev` does)

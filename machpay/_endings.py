@@ -7,6 +7,9 @@ from typing import Final
 
 from machpay.events import ErrorEvent
 
+CANCELLED: Final = ErrorEvent(code="cancelled", message="The execution was cancelled.")
+"""Its owner asked for it."""
+
 INTERNAL: Final = ErrorEvent(
     code="internal", message="The execution could not be run.", retryable=True
 )

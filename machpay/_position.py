@@ -1,5 +1,6 @@
 """Where a reader stands in an execution: the position, and its public form, the cursor."""
 
+import hashlib
 import re
 import secrets
 from base64 import b32encode
@@ -59,7 +60,20 @@ class Cursor(NamedTuple):
 
 def new_execution_id() -> str:
     """Mint an id: ``exec_`` and 128 random bits in base32, lower case, 26 characters."""
-    return "exec_" + b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+    return _id_of(secrets.token_bytes(16))
+
+
+def derived_execution_id(account: str, key: str) -> str:
+    """Derive the id of the execution that an account starts under an idempotency key.
+
+    The same key is the same execution, at any edge and without a table of keys.
+    """
+    digest = hashlib.sha256(f"{account}\0{key}".encode()).digest()
+    return _id_of(digest[:16])
+
+
+def _id_of(bits: bytes) -> str:
+    return "exec_" + b32encode(bits).decode().rstrip("=").lower()
 
 
 def is_execution_id(text: str) -> bool:

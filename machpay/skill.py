@@ -196,14 +196,12 @@ class Skill:
 
         A *skill server* speaks the same HTTP routes as an edge; its streams can be resumed from
         its memory while it lives. For durable executions, load the skill in a worker instead
-        (``MACHPAY_SKILLS``).
+        (``MACHPAY_SKILLS``): in a module that a worker loads, this does nothing.
 
         Args:
             port: The TCP port; 0 picks a free one.
             host: The address to listen on. There is no authentication: keep it on loopback or
                 behind something that has.
-
-        In a module that a worker loads, this does nothing: the worker runs the skill.
 
         Raises:
             ImportError: The extra is missing: ``pip install 'machpay[serve]'``.

@@ -68,7 +68,7 @@ for i = written + 1, count do
     redis.call('XADD', log, id(seq + i - 1), 'e', e, 'd', d)
   end
 end
-if ttl > 0 then
+if ttl > 0 and written < count then
   redis.call('PEXPIRE', log, ttl)
 end
 -- Whole, even when a part of it was there already: readers skip what they have.

@@ -139,8 +139,10 @@ class EventLog:
         for command in ("XRANGE", "XREVRANGE"):
             redis.set_response_callback(command, _raw)  # type: ignore[arg-type] # stub wants **kwargs: Any
 
-    async def start(self, execution_id: str, start: bytes, origin: bytes, *, ttl: float) -> None:
+    async def start(self, execution_id: str, start: bytes, origin: bytes, *, ttl: float) -> bool:
         """Begin a log with its ``start`` entry.
+
+        A log that begins with the same ``start`` already is left as it is, whatever its origin.
 
         Args:
             execution_id: The execution.
@@ -148,10 +150,14 @@ class EventLog:
             origin: The encoded :class:`~shared.terms.Terms`.
             ttl: How long the log stays unless something is appended, in s.
 
+        Returns:
+            False when the log was there.
+
         Raises:
             LogError: There is a log of that id with another start.
         """
-        await self._write(execution_id, Position(0, 1), [("start", start)], ttl, origin)
+        top = await self._write(execution_id, Position(0, 1), [("start", start)], ttl, origin)
+        return top == ORIGIN
 
     async def append(
         self,
@@ -213,7 +219,7 @@ class EventLog:
         events: Sequence[NewEvent],
         ttl: float,
         origin: bytes,
-    ) -> None:
+    ) -> Position:
         if any(kind in TERMINAL for kind, _ in events[:-1]):
             raise ValueError("a terminal event can only be the last of its batch")
         ttl_ms = int(ttl * 1000)
@@ -223,8 +229,10 @@ class EventLog:
         for event in events:
             args += event
         status, attempt, seq = await self._append([log_key(execution_id)], args)
+        top = Position(attempt, seq)
         if status != b"OK":
-            raise _REFUSALS[status](execution_id, Position(attempt, seq))
+            raise _REFUSALS[status](execution_id, top)
+        return top
 
     async def read(
         self,

@@ -4,6 +4,7 @@ Two implementations: ``edge.executions`` (Redis: durable, any edge) and ``machpa
 (a skill server: this process, while it lives).
 """
 
+import hashlib
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from enum import Enum
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from machpay._position import Position
+from machpay._position import Position, derived_execution_id, new_execution_id
 from machpay.pricing import Pricing
 
 
@@ -68,11 +69,43 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         skill: The skill to run.
         input: The caller's input.
         account: Who pays and who may read.
+        idempotency_key: The client's name for this start: the same one again, with the same skill
+            and input, is the same execution.
     """
 
     skill: SkillInfo
     input: dict[str, Any]
     account: str
+    idempotency_key: str | None = None
+
+    def execution_id(self) -> str:
+        """Name the execution that this request starts, or started before."""
+        if self.idempotency_key is None:
+            return new_execution_id()
+        return derived_execution_id(self.account, self.idempotency_key)
+
+    def fingerprint(self) -> str:
+        """Digest what is asked for: a repeated key with another digest is a mistake."""
+        asked = msgspec.json.encode([self.skill.id, self.input], order="deterministic")
+        return hashlib.sha256(asked).hexdigest()
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A start that was accepted.
+
+    Attributes:
+        execution_id: The execution.
+        replayed: It was started before, under the same key.
+    """
+
+    execution_id: str
+    replayed: bool = False
+
+
+def idempotency_mismatch() -> ApiError:
+    """Refuse a key that was used for something else (draft-ietf-httpapi-idempotency-key-header)."""
+    message = "This Idempotency-Key was used with another skill or input."
+    return ApiError(422, "idempotency_mismatch", message)
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -130,14 +163,19 @@ class Executions(Protocol):
         """Find a skill; ``None`` when no worker ever announced it."""
         ...
 
-    async def start(self, request: StartRequest) -> str:
+    async def start(self, request: StartRequest) -> Started:
         """Start an execution: its log begins with ``start`` and its job is queued.
 
-        Returns:
-            The execution's id.
+        Raises:
+            ApiError: It is refused; 422 when its idempotency key was used for something else.
+        """
+        ...
+
+    async def cancel(self, execution_id: str, account: str) -> None:
+        """End an execution with ``error cancelled``, unless it has ended.
 
         Raises:
-            ApiError: It is refused.
+            ApiError: 404, as for :meth:`locate`.
         """
         ...
 

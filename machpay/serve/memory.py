@@ -16,12 +16,20 @@ from typing import Final, Self
 
 from msgspec import structs
 
-from machpay._endings import INTERNAL
-from machpay._position import Cursor, Position, new_execution_id
+from machpay._endings import CANCELLED, INTERNAL
+from machpay._position import Cursor, Position
 from machpay._run import Completed, run
 from machpay._wire import HEARTBEAT, encode_payload, frame
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
-from machpay.serve.executions import ApiError, ExecutionInfo, Place, SkillInfo, StartRequest
+from machpay.serve.executions import (
+    ApiError,
+    ExecutionInfo,
+    Place,
+    SkillInfo,
+    Started,
+    StartRequest,
+    idempotency_mismatch,
+)
 from machpay.skill import Skill, SkillInput
 
 logger: Final = logging.getLogger("machpay.serve")
@@ -50,15 +58,20 @@ class _Log:
     """The log of one execution.
 
     Attributes:
+        fingerprint: A digest of what was asked for.
         size: About how much memory it takes, in bytes.
         frames: The start's, then one per entry from seq 3 on.
         texts: The chunks' texts.
         end: Its terminal event, once it has one.
+        cancelled: Its owner asked for its end.
         ended_at: When it ended, by the monotonic clock, in s.
     """
 
-    def __init__(self, execution_id: str, skill_id: str, account: str) -> None:
+    def __init__(
+        self, execution_id: str, skill_id: str, account: str, fingerprint: str = ""
+    ) -> None:
         self.execution_id = execution_id
+        self.fingerprint = fingerprint
         self.skill_id = skill_id
         self.account = account
         self.created_at = time_ns() // 1_000_000
@@ -67,6 +80,7 @@ class _Log:
         self.texts: list[str] = []
         self.end: EndEvent | ErrorEvent | None = None
         self.ended_at = 0.0
+        self.cancelled = False
         self._changed = asyncio.Event()
         start = StartEvent(execution_id=execution_id, skill_id=skill_id)
         self.frames.append(frame("start", encode_payload(start), str(Cursor(execution_id, _START))))
@@ -153,7 +167,7 @@ class MemoryExecutions:
         self._running: dict[str, _Log] = {}
         self._finished: OrderedDict[str, _Log] = OrderedDict()
         self._size = 0
-        self._tasks: set[asyncio.Task[EndEvent | ErrorEvent]] = set()
+        self._tasks: dict[str, asyncio.Task[EndEvent | ErrorEvent]] = {}
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -173,7 +187,7 @@ class MemoryExecutions:
     def stop(self) -> None:
         """End all running executions with an ``error``: nobody could resume them elsewhere."""
         self._stopping = True
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
 
     async def skills(self) -> list[SkillInfo]:
@@ -185,27 +199,48 @@ class MemoryExecutions:
         skill = self._skills.get(skill_id)
         return None if skill is None else _info(skill)
 
-    async def start(self, request: StartRequest) -> str:
+    async def start(self, request: StartRequest) -> Started:
         """Start an execution; it goes on when its client leaves.
 
         Raises:
-            ApiError: 503 ``overloaded``, too many are running, or ``draining``.
+            ApiError: 503 ``overloaded``, too many are running, or ``draining``; 422
+                ``idempotency_mismatch``.
         """
         if self._stopping:
             raise ApiError(503, "draining", "This server is shutting down.", retry_after=1)
+        execution_id, fingerprint = request.execution_id(), request.fingerprint()
+        self._forget()
+        known = self._running.get(execution_id) or self._finished.get(execution_id)
+        if known is not None:
+            if known.fingerprint != fingerprint:
+                raise idempotency_mismatch()
+            return Started(execution_id, replayed=True)
         if len(self._running) >= self._max_running:
             message = f"This server runs {self._max_running} executions already."
             raise ApiError(503, "overloaded", message, retry_after=1)
         skill = self._skills[request.skill.id]
-        log = _Log(new_execution_id(), skill.id, request.account)
+        log = _Log(execution_id, skill.id, request.account, fingerprint)
         self._running[log.execution_id] = log
         input = SkillInput(request.input, execution_id=log.execution_id)
         task = self._group.create_task(
             self._execute(log, skill, input), name=f"execution {log.execution_id}"
         )
-        self._tasks.add(task)
+        self._tasks[log.execution_id] = task
         task.add_done_callback(partial(self._finish, log))
-        return log.execution_id
+        return Started(log.execution_id)
+
+    async def cancel(self, execution_id: str, account: str) -> None:
+        """End an execution with ``error cancelled``, unless it has ended.
+
+        Raises:
+            ApiError: 404 ``execution_not_found``.
+        """
+        log = self._find(execution_id, account)
+        if log.end is None:
+            log.cancelled = True
+            self._tasks[execution_id].cancel()
+            while log.end is None:
+                await log.wait(self._heartbeat)
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands.
@@ -270,7 +305,8 @@ class MemoryExecutions:
             )
         if isinstance(log.end, ErrorEvent):
             error = {"code": log.end.code, "message": log.end.message}
-            return structs.replace(info, status="failed", error=error)
+            status = "cancelled" if log.end is CANCELLED else "failed"
+            return structs.replace(info, status=status, error=error)
         return info
 
     def _find(self, execution_id: str, account: str) -> _Log:
@@ -308,8 +344,11 @@ class MemoryExecutions:
 
     def _finish(self, log: _Log, task: "asyncio.Task[EndEvent | ErrorEvent]") -> None:
         """Write the terminal event: a callback, so that a task cancelled unstarted has one too."""
-        self._tasks.discard(task)
-        ending = _STOPPED if task.cancelled() else task.result()
+        del self._tasks[log.execution_id]
+        if task.cancelled():
+            ending: EndEvent | ErrorEvent = CANCELLED if log.cancelled else _STOPPED
+        else:
+            ending = task.result()
         self._size += log.append("end" if isinstance(ending, EndEvent) else "error", ending)
         log.ended_at = monotonic()
         del self._running[log.execution_id]

@@ -18,6 +18,8 @@ MAX_DEPTH: Final = 200
 """How deep JSON may be nested. What a decoder itself takes depends on Python's version, and what one
 process could decode another must be able to encode."""
 
+MAX_KEY: Final = 255
+
 _LINGER_BYTES: Final = 8 << 20
 """So much of a body that is refused is read and dropped, so that its sender sees the answer: a
 connection that is closed with bytes unread is reset, and the answer lost with it."""
@@ -70,6 +72,22 @@ def read_cursor(request: Request) -> Cursor | None:
         return Cursor.parse(value)
     except ValueError:
         raise ApiError(400, "bad_cursor", "The last event id is not a cursor.") from None
+
+
+def read_idempotency_key(request: Request) -> str | None:
+    """Read the client's name for a start; ``None`` when it gives none.
+
+    Raises:
+        ApiError: 400 ``bad_request``: not 1 to 255 printable ASCII characters, or said twice.
+    """
+    values = request.headers.getlist("idempotency-key")
+    if not values:
+        return None
+    key = values[0]
+    if len(values) > 1 or not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        message = f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters, once."
+        raise ApiError(400, "bad_request", message)
+    return key
 
 
 async def _read(request: Request, limit: int) -> bytes:

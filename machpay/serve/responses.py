@@ -76,11 +76,17 @@ class EventStream(EventSourceResponse):
 
     Args:
         frames: Blocks that end on an event boundary, or heartbeats.
+        headers: More headers.
     """
 
-    def __init__(self, frames: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, frames: AsyncIterator[bytes], *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(
-            with_retry(frames), headers=_STREAM_HEADERS, ping=0, send_timeout=SEND_TIMEOUT
+            with_retry(frames),
+            headers={**_STREAM_HEADERS, **(headers or {})},
+            ping=0,
+            send_timeout=SEND_TIMEOUT,
         )
         # HTTP/2 has no such header, and uvicorn knows better when it drains.
         del self.headers["Connection"]

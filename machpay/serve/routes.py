@@ -5,6 +5,7 @@
 ``POST /v1/skills/{id}/executions``           start in the background
 ``GET /v1/executions/{id}``                   status, text so far and its cursor
 ``GET /v1/executions/{id}/stream``            stream, from a cursor if one is given
+``POST /v1/executions/{id}/cancel``           end it; again and again if you like
 ``GET /v1/skills``, ``GET /v1/skills/{id}``   the registry
 ``GET /healthz``                              whether the process lives
 ============================================  ====================================================
@@ -28,10 +29,16 @@ from machpay.serve.executions import (
     Executions,
     Place,
     SkillInfo,
+    Started,
     StartRequest,
     Unavailable,
 )
-from machpay.serve.requests import MAX_BODY_BYTES, read_cursor, read_input
+from machpay.serve.requests import (
+    MAX_BODY_BYTES,
+    read_cursor,
+    read_idempotency_key,
+    read_input,
+)
 from machpay.serve.responses import (
     EventStream,
     error_response,
@@ -69,6 +76,7 @@ def routes(
         Route("/v1/skills/{skill_id}/executions", surface.start, methods=["POST"]),
         Route("/v1/executions/{execution_id}", surface.describe, methods=["GET"]),
         Route("/v1/executions/{execution_id}/stream", surface.stream, methods=["GET"]),
+        Route("/v1/executions/{execution_id}/cancel", surface.cancel, methods=["POST"]),
         Route("/healthz", _healthz, methods=["GET"]),
     ]
 
@@ -100,19 +108,26 @@ class _Surface:
             # A client that was cut off repeats its request, with its cursor: that must not start,
             # and bill, a second execution.
             return await self._resume(request, cursor)
-        execution_id = await self._start(request)
-        return EventStream(self._executions.read(execution_id, ORIGIN))
+        started = await self._start(request)
+        frames = self._executions.read(started.execution_id, ORIGIN)
+        return EventStream(frames, headers=_replayed(started))
 
     async def start(self, request: Request) -> Response:
-        execution_id = await self._start(request)
-        status_url = f"/v1/executions/{execution_id}"
+        started = await self._start(request)
+        status_url = f"/v1/executions/{started.execution_id}"
         body = {
-            "execution_id": execution_id,
+            "execution_id": started.execution_id,
             "skill_id": request.path_params["skill_id"],
             "stream_url": f"{status_url}/stream",
             "status_url": status_url,
         }
-        return json_response(body, status=202, headers={"Location": status_url})
+        headers = {"Location": status_url, **_replayed(started)}
+        return json_response(body, status=202, headers=headers)
+
+    async def cancel(self, request: Request) -> Response:
+        execution_id = _execution_id(request)
+        await self._executions.cancel(execution_id, self._account_of(request))
+        return json_response({"execution_id": execution_id})
 
     async def describe(self, request: Request) -> Response:
         account = self._account_of(request)
@@ -125,13 +140,16 @@ class _Surface:
             raise ApiError(400, "bad_cursor", "The last event id is of another execution.")
         return await self._resume(request, cursor)
 
-    async def _start(self, request: Request) -> str:
+    async def _start(self, request: Request) -> Started:
         account = self._account_of(request)
         self._refuse_while_draining()
+        key = read_idempotency_key(request)
         input = await read_input(request, self._max_body_bytes)
         skill = await self._skill(request)
         self._refuse_while_draining()
-        return await self._executions.start(StartRequest(skill=skill, input=input, account=account))
+        return await self._executions.start(
+            StartRequest(skill=skill, input=input, account=account, idempotency_key=key)
+        )
 
     def _refuse_while_draining(self) -> None:
         if self._drain.draining:
@@ -160,6 +178,10 @@ class _Surface:
         if skill is None:
             raise ApiError(404, "skill_not_found", "There is no such skill.")
         return skill
+
+
+def _replayed(started: Started) -> dict[str, str]:
+    return {"Idempotency-Replayed": "true"} if started.replayed else {}
 
 
 def _execution_id(request: Request) -> str:

@@ -4,23 +4,33 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from edge import executions as module
 from edge.executions import RedisExecutions
 from edge.hub import Hub
-from machpay._position import ORIGIN
-from machpay.serve.executions import ApiError, SkillInfo, StartRequest, Unavailable
+from machpay._position import ORIGIN, Position
+from machpay.serve.executions import (
+    ApiError,
+    SkillInfo,
+    Started,
+    StartRequest,
+    Unavailable,
+)
 from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
-from shared.keys import QUEUE, log_key
-from shared.log import EventLog
+from shared.keys import QUEUE, job_key, log_key
+from shared.log import EventLog, Fenced
 from shared.redis import Client
 from shared.registry import Registry
 from tests.waiting import eventually
 
 REQUEST = StartRequest(skill=SkillInfo(id="words", name="Words"), input={"n": 1}, account="alice")
+
+
+CHUNK = b'{"text":"a","index":0,"timestamp":1}'
 
 
 class Edge:
@@ -101,13 +111,14 @@ async def test_a_redis_that_hangs_is_unavailable(
 
 @pytest.mark.parametrize("account", ["alice", "bob"])
 async def test_a_foreign_execution_is_unknown(edge: Edge, account: str) -> None:
-    execution_id = await edge.executions.start(REQUEST)
+    execution_id = (await edge.executions.start(REQUEST)).execution_id
     if account == "alice":
         assert (await edge.executions.describe(execution_id, account)).status == "queued"
         return
     for ask in (
         edge.executions.describe(execution_id, account),
         edge.executions.locate(execution_id, account, ORIGIN),
+        edge.executions.cancel(execution_id, account),
     ):
         with pytest.raises(ApiError) as refused:
             await ask
@@ -140,3 +151,77 @@ async def test_a_broken_hub_ends_the_process(
             return signals == [signal.SIGTERM]
 
         await eventually(told, "the process is told to stop")
+
+
+KEYED = msgspec.structs.replace(REQUEST, idempotency_key="k1")
+
+
+async def test_one_key_is_one_execution_however_often_and_where(
+    valkey: EmbeddedValkey, valkey_client: Client, edge: Edge
+) -> None:
+    other = Edge(valkey_client, valkey.url)
+    async with other.executions.running():
+        starts = [place.executions.start(KEYED) for place in (edge, other) for _ in range(25)]
+        started = await asyncio.gather(*starts)
+    assert len({one.execution_id for one in started}) == 1
+    assert [one.replayed for one in started].count(False) == 1
+    assert await edge.queue.depth() == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        msgspec.structs.replace(KEYED, input={"n": 2}),
+        msgspec.structs.replace(KEYED, skill=SkillInfo(id="other", name="Other")),
+    ],
+)
+async def test_one_key_for_two_things_is_refused(edge: Edge, other: StartRequest) -> None:
+    await edge.executions.start(KEYED)
+    with pytest.raises(ApiError) as refused:
+        await edge.executions.start(other)
+    assert (refused.value.status, refused.value.code) == (422, "idempotency_mismatch")
+    assert await edge.queue.depth() == 1
+
+
+async def test_keys_of_two_accounts_have_nothing_to_do_with_each_other(edge: Edge) -> None:
+    alice = await edge.executions.start(KEYED)
+    bob = await edge.executions.start(msgspec.structs.replace(KEYED, account="bob"))
+    assert alice.execution_id != bob.execution_id
+    assert not bob.replayed
+
+
+async def test_a_repeated_start_queues_the_job_that_the_first_one_could_not(edge: Edge) -> None:
+    started = await edge.executions.start(KEYED)
+    await edge.redis.delete(QUEUE, job_key(started.execution_id))
+    again = await edge.executions.start(KEYED)
+    assert again == Started(started.execution_id, replayed=True)
+    assert await edge.queue.depth() == 1
+
+
+async def test_a_repeated_start_changes_nothing_of_what_runs(edge: Edge) -> None:
+    execution_id = (await edge.executions.start(KEYED)).execution_id
+    await edge.log.append(execution_id, Position(1, 2), [("claim", b"{}")], ttl=5000)
+    await edge.redis.delete(QUEUE, job_key(execution_id))
+    assert (await edge.executions.start(KEYED)).replayed
+    assert await edge.queue.depth() == 0
+    assert await edge.redis.pttl(log_key(execution_id)) <= 5_000_000
+
+
+async def test_a_cancelled_execution_ends_at_once_and_once(edge: Edge) -> None:
+    execution_id = (await edge.executions.start(KEYED)).execution_id
+    await edge.log.append(execution_id, Position(1, 2), [("claim", b"{}"), ("chunk", CHUNK)])
+    for _ in range(3):
+        await edge.executions.cancel(execution_id, "alice")
+    entries = await edge.log.read(execution_id)
+    assert [entry.type for entry in entries] == [b"start", b"claim", b"chunk", b"error"]
+    assert (await edge.executions.describe(execution_id, "alice")).status == "cancelled"
+    with pytest.raises(Fenced):
+        await edge.log.append(execution_id, Position(1, 4), [("chunk", CHUNK)])
+
+
+async def test_cancelling_what_has_ended_changes_nothing(edge: Edge) -> None:
+    execution_id = (await edge.executions.start(KEYED)).execution_id
+    end = b'{"tokensUsed":1,"costUsd":0,"durationMs":1}'
+    await edge.log.append(execution_id, Position(1, 2), [("claim", b"{}"), ("end", end)])
+    await edge.executions.cancel(execution_id, "alice")
+    assert (await edge.executions.describe(execution_id, "alice")).status == "completed"

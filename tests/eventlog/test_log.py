@@ -30,9 +30,11 @@ async def test_entries_get_contiguous_seqs_under_their_attempt(log: EventLog) ->
     assert await ids(log) == ["0-1", "1-2", "1-3", "1-4", "2-5"]
 
 
-async def test_a_repeated_start_is_one_start(log: EventLog) -> None:
-    await log.start("e", b'{"s":1}', ORIGIN_FIELD, ttl=1000)
-    assert await ids(log) == ["0-1"]
+async def test_a_repeated_start_is_one_start(log: EventLog, redis: Client) -> None:
+    assert await log.start("f", b'{"s":1}', ORIGIN_FIELD, ttl=1000)
+    assert not await log.start("f", b'{"s":1}', ORIGIN_FIELD, ttl=9000)
+    assert await ids(log, "f") == ["0-1"]
+    assert await redis.pttl(log_key("f")) <= 1_000_000
 
 
 async def test_a_start_under_a_taken_id_is_refused(log: EventLog) -> None:

@@ -21,7 +21,8 @@ from tests.wire import check, check_prefix
 async def start(executions: Executions, skill_id: str, **input: Any) -> str:
     skill = await executions.skill(skill_id)
     assert skill is not None
-    return await executions.start(StartRequest(skill=skill, input=input, account="a"))
+    started = await executions.start(StartRequest(skill=skill, input=input, account="a"))
+    return started.execution_id
 
 
 async def whole(executions: Executions, execution_id: str, after: Position = ORIGIN) -> bytes:

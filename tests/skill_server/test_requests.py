@@ -17,6 +17,7 @@ from machpay.serve.executions import (
     ExecutionInfo,
     Place,
     SkillInfo,
+    Started,
     StartRequest,
     Unavailable,
 )
@@ -411,7 +412,10 @@ class Broken:
     async def skill(self, skill_id: str) -> SkillInfo | None:
         raise self.error
 
-    async def start(self, request: StartRequest) -> str:
+    async def start(self, request: StartRequest) -> Started:
+        raise self.error
+
+    async def cancel(self, execution_id: str, account: str) -> None:
         raise self.error
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from machpay import MachPay, StreamError
 from machpay._position import Cursor, Position
 from ops.system import System
 from tests.wire import WireEvent, check, check_prefix
@@ -108,6 +109,42 @@ def test_a_snapshot_and_its_cursor_are_the_whole_text(http: httpx.Client) -> Non
     assert snapshot["text"] + "".join(texts(check(rest.content))) == "".join(
         f"{n} " for n in range(30)
     )
+
+
+def test_one_key_is_one_execution(http: httpx.Client) -> None:
+    def answer(n: int) -> httpx.Response:
+        return http.post(
+            "/v1/skills/count/stream",
+            json={"input": {"n": n}},
+            headers={"Idempotency-Key": "one key"},
+        )
+
+    first, again, other = answer(2), answer(2), answer(3)
+    assert [(e.event, e.data, e.id) for e in check(again.content)] == [
+        (e.event, e.data, e.id) for e in check(first.content)
+    ]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert (other.status_code, error_of(other)) == (422, "idempotency_mismatch")
+
+
+def test_cancelling_ends_the_stream(http: httpx.Client, system: System) -> None:
+    client = MachPay(base_url=system.url)
+    stream = client.skills.stream("count", {"n": 10_000, "pause": 0.02})
+    taken = []
+    for chunk in stream:
+        taken.append(chunk.text)
+        if len(taken) == 3:
+            break
+    stream.cancel()
+    with pytest.raises(StreamError) as ended:
+        taken += [chunk.text for chunk in stream]
+    assert ended.value.code == "cancelled"
+    status = http.get(f"/v1/executions/{stream.execution_id}").json()
+    assert status["status"] == "cancelled"
+    assert status["text"].startswith("".join(taken))
+    client.executions.cancel(str(stream.execution_id))
+    client.close()
 
 
 # -- resuming
