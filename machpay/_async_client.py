@@ -252,9 +252,10 @@ class AsyncStream:
             StreamError: As for the loop over chunks.
         """
         transcript = Transcript()
-        async for event in self.events():
-            self._session.chunk(event)
-            transcript.add(event)
+        async with aclosing(self._events()) as events:
+            async for event in events:
+                self._session.chunk(event)
+                transcript.add(event)
         return transcript.text
 
     async def result(self) -> Result:

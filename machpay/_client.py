@@ -252,9 +252,10 @@ class Stream:
             StreamError: As for the loop over chunks.
         """
         transcript = Transcript()
-        for event in self.events():
-            self._session.chunk(event)
-            transcript.add(event)
+        with closing(self._events()) as events:
+            for event in events:
+                self._session.chunk(event)
+                transcript.add(event)
         return transcript.text
 
     def result(self) -> Result:
