@@ -2,6 +2,7 @@
 
 ``executions``  what the surface needs from whatever runs executions: a protocol
 ``routes``      the routes, the same for an edge and for a skill server
+``browser``     the same for pages that know nothing of us: EventSource, and fetch with bare text
 ``responses``   error bodies and the SSE response
 ``memory``      executions run in this process, their logs kept in memory
 ``server``      ``skill.serve()``

@@ -41,7 +41,7 @@ async def read_input(request: Request, max_body_bytes: int) -> dict[str, Any]:
         ApiError: 400 ``bad_request`` or ``not_supported``, 408 ``request_timeout``, 413
             ``body_too_large``.
     """
-    body = _decode(await _read(request, max_body_bytes))
+    body = await read_object(request, max_body_bytes)
     for key in body:
         if key in _RESERVED:
             raise ApiError(400, "not_supported", f"{key!r} is not supported by this server.")
@@ -51,6 +51,19 @@ async def read_input(request: Request, max_body_bytes: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ApiError(400, "bad_request", "'input' must be a JSON object.")
     return value
+
+
+async def read_object(request: Request, max_body_bytes: int) -> dict[str, Any]:
+    """Read a body that is a JSON object.
+
+    Args:
+        request: The request.
+        max_body_bytes: As for :func:`read_input`.
+
+    Raises:
+        ApiError: As for :func:`read_input`.
+    """
+    return _decode(await _read(request, max_body_bytes))
 
 
 def read_cursor(request: Request) -> Cursor | None:
@@ -77,10 +90,13 @@ def read_cursor(request: Request) -> Cursor | None:
 def read_idempotency_key(request: Request) -> str | None:
     """Read the client's name for a start; ``None`` when it gives none.
 
+    From the header; or from the query, for an EventSource, which can't set headers.
+
     Raises:
         ApiError: 400 ``bad_request``: not 1 to 255 printable ASCII characters, or said twice.
     """
     values = request.headers.getlist("idempotency-key")
+    values = values or request.query_params.getlist("idempotency_key")
     if not values:
         return None
     key = values[0]

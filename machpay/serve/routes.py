@@ -13,9 +13,9 @@
 What is temporary is a 503 to everything but a resume: see :func:`responses.retry_later`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -49,6 +49,9 @@ from machpay.serve.responses import (
     was_told_lost,
 )
 
+Show: TypeAlias = Callable[[AsyncIterator[bytes]], Response]
+"""Makes the answer that streams frames."""
+
 RETRY_AFTER: Final = 1
 """In s: what a client that got a 503 is told to wait."""
 
@@ -68,7 +71,7 @@ def routes(
         account_of: Who makes a request; may raise :class:`ApiError`.
         max_body_bytes: The largest request body.
     """
-    surface = _Surface(executions, drain, account_of, max_body_bytes)
+    surface = Surface(executions, drain, account_of, max_body_bytes)
     return [
         Route("/v1/skills", surface.list_skills, methods=["GET"]),
         Route("/v1/skills/{skill_id}", surface.show_skill, methods=["GET"]),
@@ -81,7 +84,16 @@ def routes(
     ]
 
 
-class _Surface:
+class Surface:
+    """What the routes do, each a method that takes a request.
+
+    Args:
+        executions: As for :func:`routes`, like the rest.
+        drain: Whether the process is on its way out.
+        account_of: Who makes a request.
+        max_body_bytes: The largest request body.
+    """
+
     def __init__(
         self,
         executions: Executions,
@@ -89,30 +101,34 @@ class _Surface:
         account_of: Callable[[Request], str],
         max_body_bytes: int,
     ) -> None:
-        self._executions = executions
+        self.executions = executions
         self._drain = drain
-        self._account_of = account_of
-        self._max_body_bytes = max_body_bytes
+        self.account_of = account_of
+        self.max_body_bytes = max_body_bytes
 
     async def list_skills(self, request: Request) -> Response:
-        self._account_of(request)
-        return json_response({"skills": await self._executions.skills()})
+        """List the registry."""
+        self.account_of(request)
+        return json_response({"skills": await self.executions.skills()})
 
     async def show_skill(self, request: Request) -> Response:
-        self._account_of(request)
+        """Show one skill."""
+        self.account_of(request)
         return json_response(await self._skill(request))
 
     async def start_and_stream(self, request: Request) -> Response:
+        """Start and stream, or resume."""
         cursor = read_cursor(request)
         if cursor is not None:
             # A client that was cut off repeats its request, with its cursor: that must not start,
             # and bill, a second execution.
-            return await self._resume(request, cursor)
+            return await self.resume(request, cursor)
         started = await self._start(request)
-        frames = self._executions.read(started.execution_id, ORIGIN)
+        frames = self.executions.read(started.execution_id, ORIGIN)
         return EventStream(frames, headers=_replayed(started))
 
     async def start(self, request: Request) -> Response:
+        """Start in the background."""
         started = await self._start(request)
         status_url = f"/v1/executions/{started.execution_id}"
         body = {
@@ -125,56 +141,65 @@ class _Surface:
         return json_response(body, status=202, headers=headers)
 
     async def cancel(self, request: Request) -> Response:
+        """End an execution."""
         execution_id = _execution_id(request)
-        await self._executions.cancel(execution_id, self._account_of(request))
+        await self.executions.cancel(execution_id, self.account_of(request))
         return json_response({"execution_id": execution_id})
 
     async def describe(self, request: Request) -> Response:
-        account = self._account_of(request)
-        return json_response(await self._executions.describe(_execution_id(request), account))
+        """Describe an execution."""
+        account = self.account_of(request)
+        return json_response(await self.executions.describe(_execution_id(request), account))
 
     async def stream(self, request: Request) -> Response:
+        """Stream an execution."""
         execution_id = _execution_id(request)
         cursor = read_cursor(request) or Cursor(execution_id, ORIGIN)
         if cursor.execution_id != execution_id:
             raise ApiError(400, "bad_cursor", "The last event id is of another execution.")
-        return await self._resume(request, cursor)
+        return await self.resume(request, cursor)
 
     async def _start(self, request: Request) -> Started:
-        account = self._account_of(request)
-        self._refuse_while_draining()
+        account = self.account_of(request)
+        self.refuse_while_draining()
         key = read_idempotency_key(request)
-        input = await read_input(request, self._max_body_bytes)
+        input = await read_input(request, self.max_body_bytes)
         skill = await self._skill(request)
-        self._refuse_while_draining()
-        return await self._executions.start(
+        self.refuse_while_draining()
+        return await self.executions.start(
             StartRequest(skill=skill, input=input, account=account, idempotency_key=key)
         )
 
-    def _refuse_while_draining(self) -> None:
+    def refuse_while_draining(self) -> None:
+        """Refuse what would begin something new.
+
+        Raises:
+            ApiError: 503 ``draining``.
+        """
         if self._drain.draining:
             message = "This server is shutting down."
             raise ApiError(503, "draining", message, retry_after=RETRY_AFTER)
 
-    async def _resume(self, request: Request, cursor: Cursor) -> Response:
+    async def resume(self, request: Request, cursor: Cursor, show: Show = EventStream) -> Response:
+        """Answer a request that has a cursor."""
         execution_id, after = cursor
-        account = self._account_of(request)
+        account = self.account_of(request)
         if was_told_lost(after):
             return nothing_follows(request.method)
         if self._drain.draining:
             return retry_later()
         try:
-            place = await self._executions.locate(execution_id, account, after)
+            place = await self.executions.locate(execution_id, account, after)
         except Unavailable:
             return retry_later()
         if place is Place.AFTER_END:
             return nothing_follows(request.method)
         if place is Place.BEYOND:
-            return EventStream(log_lost(execution_id, after))
-        return EventStream(self._executions.read(execution_id, after))
+            return show(log_lost(execution_id, after))
+        return show(self.executions.read(execution_id, after))
 
     async def _skill(self, request: Request) -> SkillInfo:
-        skill = await self._executions.skill(request.path_params["skill_id"])
+        skill = await self.executions.skill(request.path_params["skill_id"])
         if skill is None:
             raise ApiError(404, "skill_not_found", "There is no such skill.")
         return skill

@@ -9,6 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.memory import MemoryExecutions
@@ -51,7 +52,10 @@ def create_app(
                 yield
 
     app = Starlette(
-        routes=routes(memory, drain=ending, max_body_bytes=max_body_bytes),
+        routes=[
+            *routes(memory, drain=ending, max_body_bytes=max_body_bytes),
+            *browser_routes(memory, drain=ending, max_body_bytes=max_body_bytes),
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[Middleware(Cors, origins=origins)],
         lifespan=lifespan,

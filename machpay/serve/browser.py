@@ -1,0 +1,186 @@
+"""``/api/stream``: for pages that know nothing of us, as the guide's two snippets.
+
+========  =====================================  =======================================================
+method    input                                  answer
+========  =====================================  =======================================================
+``GET``   the query (for an ``EventSource``)     SSE; chunks have no ``event:``, so ``onmessage`` fires
+``POST``  the body, a JSON object                bare text; SSE as above if ``Accept`` asks for it
+========  =====================================  =======================================================
+
+``?skill=`` names the skill where there are several, ``?idempotency_key=`` the start; the rest of the
+query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
+drop, and must not start a second execution.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from sse_starlette.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from machpay._position import ORIGIN
+from machpay._wire import encode_payload
+from machpay.serve.drain import Drain
+from machpay.serve.executions import ApiError, Executions, SkillInfo, StartRequest
+from machpay.serve.requests import (
+    MAX_BODY_BYTES,
+    read_cursor,
+    read_idempotency_key,
+    read_object,
+)
+from machpay.serve.responses import EVENT_STREAM, SEND_TIMEOUT, EventStream, json_response
+from machpay.serve.routes import Surface
+
+_OURS: Final = frozenset({"skill", "idempotency_key", "last_event_id"})
+_NAME: Final = b"event: chunk\n"
+
+
+class _Text(msgspec.Struct):
+    text: str
+
+
+_chunk: Final = msgspec.json.Decoder(_Text)
+
+
+def browser_routes(
+    executions: Executions, *, drain: Drain, max_body_bytes: int = MAX_BODY_BYTES
+) -> list[BaseRoute]:
+    """Make the route, for the application that has :func:`machpay.serve.routes.routes`.
+
+    Args:
+        executions: As there.
+        drain: As there.
+        max_body_bytes: As there.
+    """
+    surface = _Browser(executions, drain, lambda _: "default", max_body_bytes)
+    return [Route("/api/stream", surface.answer, methods=["GET", "POST"])]
+
+
+class _Browser(Surface):
+    async def answer(self, request: Request) -> Response:
+        wants_events = request.method != "POST" or EVENT_STREAM in request.headers.get("accept", "")
+        show = _show_events if wants_events else TextStream
+        cursor = read_cursor(request)
+        if cursor is not None:
+            return await self.resume(request, cursor, show)
+        _refuse_other_sites(request)
+        self.refuse_while_draining()
+        if request.method == "HEAD":
+            return json_response({})
+        given = _query_input(request)
+        if request.method == "POST":
+            given |= await read_object(request, self.max_body_bytes)
+        start = StartRequest(
+            skill=await self._default_skill(request),
+            input=given,
+            account=self.account_of(request),
+            idempotency_key=read_idempotency_key(request),
+        )
+        if request.method == "POST":
+            started = await self.executions.start(start)
+            return show(self.executions.read(started.execution_id, ORIGIN))
+        return show(self._start_and_read(start))
+
+    async def _start_and_read(self, start: StartRequest) -> AsyncIterator[bytes]:
+        """Start once the headers are out: a proxy may repeat a GET that has no answer yet."""
+        try:
+            started = await self.executions.start(start)
+        except ApiError as error:
+            if error.retry_after is None:
+                payload = encode_payload({"code": error.code, "message": error.message})
+                yield b"event: error\ndata: %b\n\n" % payload
+            return  # else: nothing but a retry line, and the page comes back
+        async for block in self.executions.read(started.execution_id, ORIGIN):
+            yield block
+
+    async def _default_skill(self, request: Request) -> SkillInfo:
+        name = request.query_params.get("skill")
+        if name is not None:
+            skill = await self.executions.skill(name)
+            if skill is None:
+                raise ApiError(404, "skill_not_found", "There is no such skill.")
+            return skill
+        skills = await self.executions.skills()
+        if len(skills) != 1:
+            raise ApiError(400, "bad_request", "Name the skill: ?skill=... .")
+        return skills[0]
+
+
+def _query_input(request: Request) -> dict[str, Any]:
+    return {key: value for key, value in request.query_params.items() if key not in _OURS}
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """Refuse a start that another site's page made its visitor's browser send.
+
+    There is no authentication here, and a GET needs no permission to be sent: an ``<img>`` would do.
+    Browsers say where a request comes from (Fetch Metadata, ``Sec-Fetch-Site``); others say nothing.
+
+    Raises:
+        ApiError: 403 ``forbidden``.
+    """
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
+        raise ApiError(403, "forbidden", "Pages of other sites can't start anything here.")
+
+
+def _show_events(frames: AsyncIterator[bytes]) -> Response:
+    return EventStream(_unnamed(frames))
+
+
+async def _unnamed(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    # JSON has no raw line ends: only the line itself can look like this.
+    async for block in frames:
+        yield block.replace(_NAME, b"")
+
+
+class TextStream(EventSourceResponse):
+    """The chunks' bare text; sse-starlette watches the connection.
+
+    A stream that does not end with ``end`` is cut, without the last HTTP chunk: in bare text there
+    is no other way to say that something is missing, and ``reader.read()`` rejects.
+
+    Args:
+        frames: Blocks of named events that end on a boundary, or heartbeats.
+    """
+
+    def __init__(self, frames: AsyncIterator[bytes]) -> None:
+        super().__init__(
+            _texts(frames),
+            media_type="text/plain",
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+            ping=0,
+            send_timeout=SEND_TIMEOUT,
+        )
+        del self.headers["Connection"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream the text, or cut it."""
+        try:
+            await super().__call__(scope, receive, send)
+        except (_Incomplete, TimeoutError):
+            return  # without the last chunk: the server cuts the connection
+
+
+class _Incomplete(Exception):
+    """The stream did not complete."""
+
+
+async def _texts(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for block in frames:
+        texts = []
+        for event in block.split(b"\n\n"):
+            name, _, rest = event.lstrip(b":\n").partition(b"\n")
+            if name == b"event: chunk":
+                data = rest.removeprefix(b"data: ").partition(b"\n")[0]
+                texts.append(_chunk.decode(data).text)
+            elif name == b"event: end":
+                if texts:
+                    yield "".join(texts).encode()
+                return
+        if texts:
+            yield "".join(texts).encode()
+    raise _Incomplete

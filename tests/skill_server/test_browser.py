@@ -1,0 +1,116 @@
+"""``/api/stream``: what the guide's two snippets see."""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from machpay.serve.server import create_app
+from machpay.skill import Skill, SkillInput
+from tests.skill_server.serving import Served, request, serving
+from tests.skill_server.skills import Gates
+from tests.wire import check
+
+TEXTS = ["Once ", "upon\n\nevent: end\n", "a \u2028time \U0001f600"]
+
+
+def one_skill() -> Skill:
+    skill = Skill(id="story")
+
+    @skill.stream_handler
+    def tell(input: SkillInput):
+        if input.data.get("prompt") == "fail":
+            yield "so far"
+            raise RuntimeError
+        yield from TEXTS
+        yield json.dumps(input.data)
+
+    return skill
+
+
+@pytest.fixture
+def served():
+    with serving(create_app([one_skill()])) as served:
+        yield served
+
+
+def test_an_event_source_gets_chunks_without_a_name(served: Served) -> None:
+    answer = served.http.get("/api/stream", params={"prompt": "a b"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = check(answer.content, unnamed=True)
+    assert [event.data["text"] for event in events[1:-1]] == [*TEXTS, '{"prompt": "a b"}']
+    assert [event.event for event in events[::5]] == ["start", "end"]
+
+
+def test_an_event_source_that_reconnects_starts_nothing(served: Served) -> None:
+    whole = check(served.http.get("/api/stream?prompt=x").content, unnamed=True)
+    for place, event in enumerate(whole[:-1]):
+        answer = served.http.get("/api/stream?prompt=x", headers={"Last-Event-ID": event.id})
+        rest = check(answer.content, unnamed=True)
+        assert [e.id for e in rest] == [e.id for e in whole[place + 1 :]]
+    last = served.http.get("/api/stream?prompt=x", headers={"Last-Event-ID": whole[-1].id})
+    assert last.status_code == 204
+
+
+def test_fetch_gets_bare_text(served: Served) -> None:
+    answer = served.http.post("/api/stream", json={"prompt": "x"})
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text == "".join(TEXTS) + '{"prompt": "x"}'
+
+
+def test_fetch_that_asks_for_events_gets_them(served: Served) -> None:
+    answer = served.http.post(
+        "/api/stream", json={"prompt": "x"}, headers={"Accept": "text/event-stream"}
+    )
+    assert check(answer.content, unnamed=True)[-1].event == "end"
+
+
+def test_bare_text_that_is_not_whole_is_cut(served: Served) -> None:
+    body = b'{"prompt": "fail"}'
+    answer = served.raw(request("POST", "/api/stream", body=body))
+    assert answer.body == b"so far"
+    assert not answer.complete
+
+
+def test_a_key_in_the_query_is_one_execution(served: Served) -> None:
+    url = "/api/stream?prompt=x&idempotency_key=k"
+    first, again = (check(served.http.get(url).content, unnamed=True) for _ in range(2))
+    assert [event.id for event in first] == [event.id for event in again]
+    assert "idempotency_key" not in first[-2].data["text"]
+    mismatch = served.http.get(url.replace("=x", "=y"))
+    assert mismatch.status_code == 200
+    assert re.search(rb"event: error\ndata: .*idempotency_mismatch.*\n\n$", mismatch.content)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("site", ["cross-site", "anything"])
+def test_another_sites_page_starts_nothing(method: str, site: str) -> None:
+    gates = Gates()
+    with serving(create_app([gates.skills[0]])) as served:
+        refused = served.http.request(
+            method, "/api/stream", headers={"Sec-Fetch-Site": site}, json={}
+        )
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    assert gates.runs == 0
+
+
+def test_one_of_several_skills_is_named() -> None:
+    gates = Gates()
+    with serving(create_app(gates.skills)) as served:
+        unnamed = served.http.get("/api/stream")
+        unknown = served.http.get("/api/stream?skill=nope")
+        named = check(served.http.get("/api/stream?skill=echo").content, unnamed=True)
+        head = served.http.head("/api/stream?skill=echo")
+    assert (unnamed.status_code, unknown.status_code) == (400, 404)
+    assert named[0].data["skillId"] == "echo"
+    assert head.status_code == 200
+    assert gates.runs == 1
+
+
+def test_a_bad_body_or_cursor(served: Served) -> None:
+    assert served.http.post("/api/stream", content=b"[").status_code == 400
+    bad = served.http.get("/api/stream", headers={"Last-Event-ID": "x"})
+    assert bad.status_code == 400
+    gone = httpx.Headers({"Last-Event-ID": "exec_nope.1-3"})
+    assert served.http.get("/api/stream", headers=gone).status_code == 404
