@@ -23,27 +23,26 @@ def configure_logging(level: str) -> None:
 
 
 class Outage:
-    """Says once that something is away, and once that it is back.
+    """Says once that something does not work, and once that it does again.
 
     Args:
         logger: Where to say it.
-        consequence: What the outage means here, for the first line.
+        what: What does not work meanwhile: ``no jobs are picked``.
     """
 
-    def __init__(self, logger: logging.Logger, consequence: str) -> None:
+    def __init__(self, logger: logging.Logger, what: str) -> None:
         self._logger = logger
-        self._consequence = consequence
+        self._what = what
         self._since: float | None = None
 
     def goes_on(self, error: BaseException) -> None:
         """Note a failure."""
         if self._since is None:
             self._since = time.monotonic()
-            self._logger.warning("Redis is away, %s: %s", self._consequence, error)
+            self._logger.warning("%s: %s", self._what, error)
 
     def is_over(self) -> None:
         """Note a success."""
         if self._since is not None:
-            seconds = time.monotonic() - self._since
-            self._logger.warning("Redis is back after %.1f s", seconds)
+            self._logger.warning("%s: over, %.1f s", self._what, time.monotonic() - self._since)
             self._since = None

@@ -4,10 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from arq import Retry
+from redis.exceptions import RedisError
 
 from machpay._endings import INTERNAL, LOG_LOST
 from machpay._run import run
@@ -53,20 +55,16 @@ class Executor:
         """
         execution_id = str(job.get("execution_id"))
         try:
-            try:
-                await self._execute(msgspec.convert(job, Execute))
-            except Retry:
-                raise
-            except Exception as error:
-                if is_away(error):
-                    raise
-                # arq forgets a job that raised, but its stream must end first.
-                logger.exception("%s: the job broke", execution_id)
-                await self.give_up(execution_id)
+            await self._execute(msgspec.convert(job, Execute))
         except Retry:
             raise
         except Exception as error:
-            logger.warning("%s: tried again in %g s: %s", execution_id, AWAY, error)
+            if not is_away(error):
+                logger.exception("%s: the job broke", execution_id)
+                with suppress(RedisError, OSError):
+                    await self.give_up(execution_id)
+                    return
+            # arq forgets a job that returns or raises, but its stream has no end yet.
             raise Retry(defer=AWAY) from error
 
     async def give_up(self, execution_id: str) -> None:
@@ -86,8 +84,11 @@ class Executor:
             await self._run(skill, data, terms, mine)
         except BaseExceptionGroup as group:
             refused, rest = group.split(LogError)
-            if refused is None or rest is not None:
+            if refused is None:
                 raise
+            # Whatever else went wrong: without the log there is nothing of ours to end.
+            if rest is not None:
+                logger.warning("%s: beside it: %r", mine.execution_id, rest)
             await self._refused(mine, refused)
 
     async def _run(self, skill: Skill, data: dict[str, Any], terms: Terms, mine: Claim) -> None:
