@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ops.child import Child
 from ops.procfile import shell_command
-from tests.operations.waiting import ROOT, is_gone, wait_until
+from tests.operations.processes import ROOT, is_gone
+from tests.waiting import wait_until
 
 SLEEP = shell_command("sleep ${NAP:-600}")
 

@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.operations.waiting import ROOT
+from tests.operations.processes import ROOT
 
 LOCKS = {"requirements.lock": "dev", "requirements-server.lock": "server"}
 

@@ -11,7 +11,8 @@ from honcho.environ import parse_procfile
 from ops.ports import free_port
 from ops.procfile import read_procfile
 from ops.valkey import EmbeddedValkey
-from tests.operations.waiting import ROOT, is_gone, wait_until
+from tests.operations.processes import ROOT, is_gone
+from tests.waiting import wait_until
 
 PROCFILE = ROOT / "Procfile"
 

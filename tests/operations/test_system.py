@@ -13,7 +13,8 @@ import pytest
 
 from ops.ports import free_port, is_free
 from ops.system import ProcessError, System
-from tests.operations.waiting import ROOT, is_gone, wait_until
+from tests.operations.processes import ROOT, is_gone
+from tests.waiting import wait_until
 
 STORY = {"MACHPAY_SKILLS": "examples.story_generator:skill", "MACHPAY_GRACE": "1"}
 

@@ -11,7 +11,8 @@ import redis
 
 from ops.ports import free_port, is_free
 from ops.valkey import EmbeddedValkey, ValkeyError, find_binary
-from tests.operations.waiting import ROOT, is_gone, wait_until
+from tests.operations.processes import ROOT, is_gone
+from tests.waiting import wait_until
 
 
 def connect(valkey: EmbeddedValkey) -> redis.Redis:

@@ -11,8 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from ops.system import System
+from tests.operations.processes import ROOT
 from tests.operations.test_lock import pins
-from tests.operations.waiting import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # a registry may be slow
 

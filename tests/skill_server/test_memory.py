@@ -14,7 +14,7 @@ from machpay.serve.executions import ApiError, Executions, Place, StartRequest
 from machpay.serve.memory import MemoryExecutions
 from machpay.skill import Skill, SkillInput
 from tests.skill_server.skills import Gates
-from tests.skills.waiting import until
+from tests.waiting import until
 from tests.wire import check, check_prefix
 
 

@@ -11,7 +11,7 @@ import pytest
 from machpay import _iterate
 from machpay._iterate import MAX_CHARACTERS, MAX_ITEMS, Batches, HandlerFailed
 from machpay.skill import SkillInput
-from tests.skills.waiting import until
+from tests.waiting import until
 
 INPUT = SkillInput({}, execution_id="exec_test")
 

@@ -15,7 +15,7 @@ from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.exceptions import SkillError
 from machpay.skill import Chunk, Skill, SkillInput, Usage
-from tests.skills.waiting import until
+from tests.waiting import until
 
 INPUT = SkillInput({"n": 1}, execution_id="exec_test")
 

@@ -12,8 +12,8 @@ import pytest
 
 from ops.ports import free_port
 from ops.system import System
-from tests.operations.waiting import wait_until
 from tests.system.conftest import SETTINGS
+from tests.waiting import wait_until
 from tests.wire import WireEvent, check, check_prefix, check_retry_only
 
 OUTAGE = float(os.environ.get("TEST_OUTAGE", 2 * float(SETTINGS["MACHPAY_LEASE"])))

@@ -1,19 +1,9 @@
-"""Waiting for processes: polled with a deadline, never a fixed sleep."""
+"""Looking at processes."""
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Wait until a condition holds; fail the test, saying what was awaited, when it never does."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s in vain: {what}"
-        time.sleep(0.02)
 
 
 def is_gone(pid: int) -> bool:
