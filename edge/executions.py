@@ -28,6 +28,7 @@ from machpay.serve.executions import (
 )
 from shared.jobs import JOB_TTL, Execute, Queue
 from shared.log import RUNNING_MARGIN, EventLog, LogError, Summary
+from shared.overdue import end_if_overdue
 from shared.redis import is_away
 from shared.registry import Registry
 from shared.terms import Terms
@@ -113,6 +114,7 @@ class RedisExecutions:
             created_at=time.time_ns() // 1_000_000,
             pricing=skill.pricing,
             timeout=skill.timeout,
+            queue_timeout=skill.queue_timeout,
             fingerprint=request.fingerprint(),
         )
         job = Execute.of(execution_id, request.input, terms)
@@ -170,6 +172,9 @@ class RedisExecutions:
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""
         summary = await self._summary(execution_id, account, ORIGIN)
+        if summary.last.type == b"start":
+            async with _reachable():
+                await end_if_overdue(self._log, execution_id, summary.terms)
         snapshot = Snapshot(execution_id, summary.terms)
         position = ORIGIN
         async with _reachable():

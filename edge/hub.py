@@ -20,12 +20,16 @@ from machpay.serve.responses import log_lost_frame
 from shared.cancellation import cancelled
 from shared.keys import execution_of, log_key
 from shared.log import READ_COUNT, Entry, EventLog, parse_batch
+from shared.overdue import end_if_overdue, queue_time_left
 from shared.redis import is_away
 
 logger: Final = logging.getLogger("machpay.hub")
 
 TICK: Final = 0.5
 """How often heartbeats and silent tails are looked after, in s."""
+
+RETRY_END: Final = 1.0
+"""How long after one try to end an overdue execution the next one is made, in s."""
 
 LINGER_TICKS: Final = 2
 """For how many ticks a tail is kept that nobody reads: a reconnecting reader finds it open."""
@@ -176,11 +180,15 @@ class Hub:
     async def _open(self, tail: Tail) -> None:
         # In this order: what is appended after the look is pushed to us.
         await self._subscription.subscribe(log_key(tail.execution_id))
-        last = await self._log.last(tail.execution_id)
-        if last is None:
+        summary = await self._log.describe(tail.execution_id)
+        if summary is None:
             tail.lost = True
-        else:
-            tail.begin(last.position, ended=last.terminal)
+            return
+        last = summary.last
+        tail.begin(last.position, ended=last.terminal)
+        if last.type == b"start":
+            left = queue_time_left(summary.terms)
+            tail.overdue_at = asyncio.get_running_loop().time() + left
 
     async def _catch_up(self, tail: Tail) -> None:
         while tail.top is not None and not tail.ended:
@@ -227,9 +235,23 @@ class Hub:
                 if now - tail.heard_at >= self._heartbeat and not tail.ended:
                     tail.heard_at = now
                     self._look_at(tail)
+                if tail.overdue_at is not None and now >= tail.overdue_at:
+                    tail.overdue_at = now + RETRY_END
+                    self._tasks.create_task(self._end_overdue(tail), name="end overdue")
                 for reader in tail.readers:
                     if reader.behind or now - reader.sent_at >= self._heartbeat:
                         reader.wake()
+
+    async def _end_overdue(self, tail: Tail) -> None:
+        """End an execution that no worker claimed in time; there may be no worker to do it."""
+        try:
+            summary = await self._log.describe(tail.execution_id)
+            if summary is not None and summary.last.type == b"start":
+                await end_if_overdue(self._log, tail.execution_id, summary.terms)
+            else:
+                tail.overdue_at = None
+        except Exception as error:  # noqa: BLE001 - tried again; the hub goes on
+            logger.warning("%s: not ended yet: %s", tail.execution_id, error)
 
     async def _leave(self, tail: Tail) -> None:
         if tail.idle_ticks < LINGER_TICKS:

@@ -65,6 +65,7 @@ class Tail:
         lost: The log is shorter than what was seen of it: Redis lost its tail.
         dirty: A hole, a reconnection or a long silence: look at the log.
         looking: Somebody is looking at the log already.
+        overdue_at: When its wait for a first claim is over, by the loop's clock, in s.
         heard_at: When something was last heard of the log, by the loop's clock, in s.
         readers: Who reads it here.
         idle_ticks: For how many ticks of the hub nobody did.
@@ -79,6 +80,7 @@ class Tail:
         self.dirty = False
         self.looking = False
         self.heard_at = now
+        self.overdue_at: float | None = None
         self.readers: set[Reader] = set()
         self.idle_ticks = 0
         self.closed = False

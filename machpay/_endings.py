@@ -22,6 +22,11 @@ LOG_LOST: Final = ErrorEvent(
 )
 """Redis lost the log's tail, in a failover say."""
 
+QUEUE_TIMEOUT: Final = ErrorEvent(
+    code="queue_timeout", message="No worker took this execution up in time.", retryable=True
+)
+"""It waited for its first claim for longer than the skill's ``queue_timeout``."""
+
 WORKER_LOST: Final = ErrorEvent(
     code="worker_lost", message="The worker that ran this execution was lost.", retryable=True
 )

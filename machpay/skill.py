@@ -117,6 +117,7 @@ class Skill:
         streaming: False delivers the whole output as one chunk when the handler is done.
         timeout: The longest an execution may run, in s.
         idle_timeout: The longest a handler may go without yielding, in s.
+        queue_timeout: The longest an execution may wait for a worker, in s.
         max_output_bytes: The most UTF-8 bytes of text an execution may deliver.
 
     Raises:
@@ -134,6 +135,7 @@ class Skill:
         streaming: bool = True,
         timeout: float = 3600.0,
         idle_timeout: float = 300.0,
+        queue_timeout: float = 300.0,
         max_output_bytes: int = 16 * MIB,
     ) -> None:
         if _skill_id.fullmatch(str(id)) is None:
@@ -146,6 +148,7 @@ class Skill:
         limits: dict[str, object] = {
             "timeout": timeout,
             "idle_timeout": idle_timeout,
+            "queue_timeout": queue_timeout,
             "max_output_bytes": max_output_bytes,
         }
         for argument, value in limits.items():
@@ -162,6 +165,7 @@ class Skill:
         self.streaming = streaming
         self.timeout = float(timeout)
         self.idle_timeout = float(idle_timeout)
+        self.queue_timeout = float(queue_timeout)
         self.max_output_bytes = int(max_output_bytes)
         self._handler: Handler | None = None
 

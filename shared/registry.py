@@ -34,6 +34,7 @@ def describe_skill(skill: Skill) -> SkillInfo:
         streaming=skill.streaming,
         pricing=skill.pricing,
         timeout=skill.timeout,
+        queue_timeout=skill.queue_timeout,
     )
 
 

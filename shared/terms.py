@@ -22,6 +22,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         created_at: When it was started, in ms since the epoch.
         pricing: Its price.
         timeout: The longest it may run, in s, over all attempts.
+        queue_timeout: The longest it may wait for its first claim, in s.
         fingerprint: A digest of the request, to tell a repeated start from another one.
         v: The format's version.
     """
@@ -31,6 +32,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: int
     pricing: Pricing = Pricing()
     timeout: float = 3600.0
+    queue_timeout: float = 300.0
     fingerprint: str = ""
     v: int = FORMAT
 

@@ -17,6 +17,7 @@ from machpay._wire import encode_payload
 from machpay.skill import Skill, SkillInput
 from shared.jobs import Execute
 from shared.log import EventLog, Fenced, LogError, Lost, Moved
+from shared.overdue import end_if_overdue
 from shared.redis import is_away
 from shared.terms import Terms
 from workers.claim import Claim, claim
@@ -77,6 +78,8 @@ class Executor:
         if skill is None:
             logger.warning("%s: no skill %r here", request.execution_id, terms.skill_id)
             raise Retry(defer=ELSEWHERE)
+        if await end_if_overdue(self._log, request.execution_id, terms):
+            return
         mine = await claim(self._log, request.execution_id, self._worker, terms.timeout)
         if mine is None:
             return

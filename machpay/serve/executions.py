@@ -50,6 +50,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
         streaming: Whether output arrives in pieces.
         pricing: Its price.
         timeout: The longest an execution may run, in s.
+        queue_timeout: The longest it may wait for a worker, in s.
         live: Whether a worker that has it was seen lately.
     """
 
@@ -59,6 +60,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     streaming: bool = True
     pricing: Pricing = Pricing()
     timeout: float = 3600.0
+    queue_timeout: float = 300.0
     live: bool = True
 
 

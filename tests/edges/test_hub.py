@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from machpay._wire import HEARTBEAT
 from ops.valkey import EmbeddedValkey
 from shared.keys import log_key
 from shared.log import EventLog
+from shared.overdue import queue_time_left
 from shared.redis import Client, connect
 from shared.terms import Terms, encode_terms
 from tests.waiting import eventually
@@ -378,6 +380,46 @@ async def test_a_successor_on_a_rolled_back_log_is_never_mixed_in(
         await writer.append("claim", "chunk:other")
     assert "chunk:other" not in reader.data
     assert b'"log_lost"' in reader.body
+
+
+async def test_an_execution_that_nobody_takes_up_ends(
+    hub: Hub, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.02)
+    now = time.time_ns() // 1_000_000
+    terms = Terms(owner="alice", skill_id="words", created_at=now, queue_timeout=0.2)
+    await log.start("e", b'"start"', encode_terms(terms), ttl=1000)
+    readers = [Collector(hub) for _ in range(3)]
+    async with reading(*readers):
+        pass
+    for reader in readers:
+        assert reader.data[0] == "start"
+        assert reader.ids == ["e.0-1", "e.1-2"]
+        assert b'"queue_timeout"' in reader.body
+
+
+async def test_an_execution_that_was_taken_up_in_time_goes_on(
+    hub: Hub, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.02)
+    now = time.time_ns() // 1_000_000
+    terms = Terms(owner="alice", skill_id="words", created_at=now, queue_timeout=1.0)
+    await log.start("e", b'"start"', encode_terms(terms), ttl=1000)
+    reader = Collector(hub)
+    async with reading(reader):
+
+        async def watched() -> bool:
+            return "e" in hub._tails and hub._tails["e"].overdue_at is not None
+
+        await eventually(watched, "the deadline is watched")
+        await Writer(log).append("claim")
+
+        async def looked_at() -> bool:
+            return hub._tails["e"].overdue_at is None and queue_time_left(terms) < 0
+
+        await eventually(looked_at, "the deadline has passed and was looked at")
+        await log.append("e", Position(1, 3), [("end", b'"end"')])
+    assert reader.data == ["start", "end"]
 
 
 async def test_a_drain_ends_readers_on_a_boundary(hub: Hub, writer: Writer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import msgspec
@@ -15,8 +16,9 @@ from machpay.pricing import Pricing
 from shared.jobs import Execute
 from shared.keys import log_key
 from shared.log import Entry, EventLog, LogError
+from shared.overdue import end_if_overdue
 from shared.redis import Client
-from shared.terms import Terms
+from shared.terms import Terms, decode_terms
 from tests.waiting import eventually
 from workers.execute import Executor
 
@@ -63,11 +65,13 @@ def executor(log: EventLog) -> Executor:
     return Executor(log, SKILLS, "w1")
 
 
-async def start(log: EventLog, skill_id: str, **data: object) -> dict[str, object]:
+async def start(
+    log: EventLog, skill_id: str, created_at: int | None = None, **data: object
+) -> dict[str, object]:
     terms = Terms(
         owner="alice",
         skill_id=skill_id,
-        created_at=1,
+        created_at=created_at or time.time_ns() // 1_000_000,
         pricing=Pricing.of({"base_usd": "0.001", "per_token_usd": "0.0001"}),
         timeout=60,
     )
@@ -224,6 +228,22 @@ async def test_a_skill_that_this_worker_has_not_is_left_to_others(
     with pytest.raises(Retry):
         await executor.execute({}, **fields)
     assert (await last(log)).type == b"start"
+
+
+async def test_a_job_that_waited_too_long_is_not_run(log: EventLog, executor: Executor) -> None:
+    fields = await start(log, "words", words=["a"], created_at=1)
+    await executor.execute({}, **fields)
+    entries = await log.read("e")
+    assert [entry.type for entry in entries] == [b"start", b"error"]
+    assert b'"queue_timeout"' in entries[-1].data
+
+
+async def test_a_claimed_execution_is_never_overdue(log: EventLog) -> None:
+    fields = await start(log, "words", words=["a"], created_at=1)
+    terms = decode_terms(fields["terms"])  # type: ignore[arg-type]
+    await log.append("e", Position(1, 2), [("claim", b"{}")])
+    assert not await end_if_overdue(log, "e", terms)
+    assert (await last(log)).type == b"claim"
 
 
 async def test_a_damaged_job_ends_its_stream(log: EventLog, executor: Executor) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from ops.system import System
 
-SKILLS = ",".join(f"tests.system.skills:{name}" for name in ("count", "relay", "plain", "odd"))
+SKILLS = ",".join(
+    f"tests.system.skills:{name}" for name in ("count", "impatient", "relay", "plain", "odd")
+)
 SETTINGS = {"MACHPAY_SKILLS": SKILLS, "MACHPAY_LEASE": "2", "MACHPAY_GRACE": "2"}
 
 

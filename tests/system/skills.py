@@ -20,6 +20,15 @@ def count_up(input: SkillInput) -> Iterator[str]:
         time.sleep(float(input.data.get("pause", 0)))
 
 
+impatient = Skill(id="impatient", queue_timeout=0.5)
+
+
+@impatient.stream_handler
+def never(input: SkillInput) -> str:
+    """Say that it ran."""
+    return "ran"
+
+
 relay = Skill(id="relay", pricing={"base_usd": 0.001, "per_token_usd": 0.00002})
 
 

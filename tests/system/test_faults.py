@@ -240,6 +240,18 @@ def test_what_is_queued_while_no_worker_is_there_runs_later(system: System) -> N
     assert texts(check(stream.wait().received)) == numbers(3)
 
 
+def test_what_waits_too_long_for_a_worker_ends_by_itself(system: System) -> None:
+    system.children["worker.1"].stop(5)
+    stream = Stream(system.url, "/v1/skills/impatient/stream", body={})
+    events = check(stream.wait().received)
+    assert [event.event for event in events] == ["start", "error"]
+    assert events[-1].data["code"] == "queue_timeout"
+    system.spawn("worker", "worker.2")
+    wait_until(lambda: "ready" in system.children["worker.2"].log.read_text(), "a worker")
+    after = check(Stream(system.url, "/v1/skills/count/stream", body={}).wait().received)
+    assert after[-1].event == "end"
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "says"),
     [
