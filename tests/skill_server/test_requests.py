@@ -304,6 +304,7 @@ def test_the_registry(served: Served) -> None:
         "streaming": True,
         "pricing": {"base_usd": 0.001, "per_token_usd": 0.00002, "per_second_usd": 0},
         "timeout": 3600.0,
+        "queue_timeout": 300.0,
         "live": True,
     }
     assert served.http.get("/v1/skills/echo").json() == skills[0]
