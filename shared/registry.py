@@ -25,19 +25,6 @@ LIVE_FOR: Final = 3 * ANNOUNCE_EVERY
 _decoder: Final = msgspec.json.Decoder(SkillInfo)
 
 
-def describe_skill(skill: Skill) -> SkillInfo:
-    """Describe a skill as the registry lists it."""
-    return SkillInfo(
-        id=skill.id,
-        name=skill.name,
-        description=skill.description,
-        streaming=skill.streaming,
-        pricing=skill.pricing,
-        timeout=skill.timeout,
-        queue_timeout=skill.queue_timeout,
-    )
-
-
 class Registry:
     """Announces and finds skills.
 
@@ -53,7 +40,7 @@ class Registry:
         now = time.time_ns() // 1_000_000
         async with self._redis.pipeline(transaction=False) as pipe:
             for skill in skills:
-                info = msgspec.json.encode(describe_skill(skill))
+                info = msgspec.json.encode(SkillInfo.of(skill))
                 pipe.set(skill_key(skill.id), info, px=SKILL_TTL_MS)
                 pipe.zadd(SKILLS, {skill.id: now})
             pipe.zremrangebyscore(SKILLS, "-inf", now - SKILL_TTL_MS)

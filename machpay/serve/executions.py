@@ -14,6 +14,7 @@ import msgspec
 
 from machpay._position import Position, derived_execution_id, new_execution_id
 from machpay.pricing import Pricing
+from machpay.skill import Skill
 
 
 class ApiError(Exception):
@@ -62,6 +63,19 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 3600.0
     queue_timeout: float = 300.0
     live: bool = True
+
+    @classmethod
+    def of(cls, skill: Skill) -> "SkillInfo":
+        """Describe a skill that lives in this process."""
+        return cls(
+            id=skill.id,
+            name=skill.name,
+            description=skill.description,
+            streaming=skill.streaming,
+            pricing=skill.pricing,
+            timeout=skill.timeout,
+            queue_timeout=skill.queue_timeout,
+        )
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -192,12 +192,12 @@ class MemoryExecutions:
 
     async def skills(self) -> list[SkillInfo]:
         """List the skills, by id."""
-        return [_info(self._skills[skill_id]) for skill_id in sorted(self._skills)]
+        return [SkillInfo.of(self._skills[skill_id]) for skill_id in sorted(self._skills)]
 
     async def skill(self, skill_id: str) -> SkillInfo | None:
         """Find a skill."""
         skill = self._skills.get(skill_id)
-        return None if skill is None else _info(skill)
+        return None if skill is None else SkillInfo.of(skill)
 
     async def start(self, request: StartRequest) -> Started:
         """Start an execution; it goes on when its client leaves.
@@ -369,14 +369,3 @@ class MemoryExecutions:
                 return
             self._size -= oldest.size
             del self._finished[oldest.execution_id]
-
-
-def _info(skill: Skill) -> SkillInfo:
-    return SkillInfo(
-        id=skill.id,
-        name=skill.name,
-        description=skill.description,
-        streaming=skill.streaming,
-        pricing=skill.pricing,
-        timeout=skill.timeout,
-    )
