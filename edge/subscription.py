@@ -1,6 +1,6 @@
 """One connection that carries every push of this process (sharded pub/sub, SSUBSCRIBE).
 
-redis-py 5 has no asyncio client for sharded pub/sub, so this speaks to a bare connection of its.
+redis-py 5 has no asyncio client for sharded pub/sub, so this speaks to a bare connection.
 Pushes are only an accelerator: whatever is lost while the connection is down is read from the log
 afterwards, which is what ``on_connect`` is for.
 """
@@ -67,7 +67,13 @@ class Subscription:
         ack = self._acks.get(channel)
         if ack is None:
             ack = self._acks[channel] = asyncio.get_running_loop().create_future()
-            await self._send(self._connection, "SSUBSCRIBE", channel)
+            try:
+                await self._send(self._connection, "SSUBSCRIBE", channel)
+            except BaseException:
+                # Never sent: nobody may wait for its answer.
+                self._acks.pop(channel, None)
+                raise
+        # Answered, or the connection is given up for its silence: see PING_EVERY.
         await asyncio.shield(ack)
 
     async def unsubscribe(self, channel: str) -> None:

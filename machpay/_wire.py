@@ -13,7 +13,7 @@ The frame is the one form that every client we measured reads right:
 Source: WHATWG HTML, section 9.2, "Server-sent events".
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -48,16 +48,14 @@ def encode_payload(payload: object) -> bytes:
     return data
 
 
-def frame(event: str | None, data: bytes, cursor: str) -> bytes:
+def frame(event: str, data: bytes, cursor: str) -> bytes:
     """Frame one event for the wire.
 
     Args:
-        event: The event's name; ``None`` leaves it out, so that ``onmessage`` fires in a browser.
+        event: The event's name.
         data: The payload, from :func:`encode_payload`.
         cursor: The event's cursor, from :class:`machpay._position.Cursor`.
     """
-    if event is None:
-        return b"data: %b\nid: %b\n\n" % (data, cursor.encode())
     return FRAME % (event.encode(), data, cursor.encode())
 
 
@@ -79,12 +77,3 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def is_json(value: Any) -> bool:
-    """Tell whether a value can be a ``data`` of a chunk."""
-    try:
-        _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError, OverflowError):
-        return False
-    return True

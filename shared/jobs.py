@@ -1,8 +1,9 @@
 """The job: what an edge queues and a worker runs.
 
-``job`` is arq's word; everywhere else it is an execution. The format is arq's own (``arq.jobs.serialize_job``) with msgpack in place of pickle, so that
-``arq.jobs.Job`` and arq's tools read our queue. The input stays the JSON that the client sent:
-msgpack has no integers past 64 bits, JSON has.
+``job`` is arq's word; everywhere else it is an execution. The format is arq's own
+(``arq.jobs.serialize_job``) with msgpack in place of pickle, so that ``arq.jobs.Job`` and arq's
+tools read our queue. The input stays the JSON that the client sent: msgpack has no integers past 64
+bits, JSON has.
 """
 
 import time
@@ -60,7 +61,6 @@ class Queue:
 
     def __init__(self, redis: Client) -> None:
         self._enqueue = load_script(redis, "shared", "enqueue.lua")
-        self._redis = redis
 
     async def put(self, job: Execute) -> bool:
         """Queue an execution; safe to repeat when the answer was lost.
@@ -82,7 +82,3 @@ class Queue:
             [execution_id, payload, int(JOB_TTL * 1000), BELL_TOKENS],
         )
         return bool(added)
-
-    async def depth(self) -> int:
-        """Count queued and running executions."""
-        return int(await self._redis.zcard(QUEUE))

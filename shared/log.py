@@ -103,11 +103,6 @@ class Entry(NamedTuple):
         """Whether nothing can follow."""
         return self.type in _TERMINAL
 
-    @property
-    def visible(self) -> bool:
-        """Whether clients see it."""
-        return self.type != b"claim"
-
 
 class Summary(NamedTuple):
     """The two ends of a log.

@@ -10,7 +10,7 @@ import msgspec
 from machpay.pricing import Pricing
 
 FORMAT: Final = 1
-"""The version of everything in a log entry; readers accept it and the one before."""
+"""The version of what is in a log entry, for readers of another release."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,6 +1,5 @@
 """Picking, leasing, losing and giving back jobs."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -36,12 +35,11 @@ Put = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
-def put(queue: Queue) -> Put:
+def put(queue: Queue, redis: Client) -> Put:
     async def put(*ids: str) -> None:
-        for name in ids:
+        for ms, name in enumerate(ids, 1):
             await queue.put(Execute.of(name, {"n": 1}, TERMS))
-            # Scores are Redis's ms: the order of jobs queued within one is arq's, by name.
-            await asyncio.sleep(0.002)
+            await redis.zadd(QUEUE, {name: ms})  # long ago, one after the other
 
     return put
 
@@ -53,9 +51,9 @@ async def lapse(redis: Client, job_id: str) -> None:
 
 
 async def test_jobs_are_picked_once_oldest_first(put: Put, leases: Leases, others: Leases) -> None:
-    await put("a", "b", "c")
-    assert [job.job_id for job in await leases.pick(2)] == ["a", "b"]
-    assert [job.job_id for job in await others.pick(2)] == ["c"]
+    await put("c", "a", "b")
+    assert [job.job_id for job in await leases.pick(2)] == ["c", "a"]
+    assert [job.job_id for job in await others.pick(2)] == ["b"]
     assert await leases.pick(2) == []
 
 
@@ -75,7 +73,14 @@ async def test_a_job_is_queued_once(queue: Queue, redis: Client) -> None:
     assert not await queue.put(job)
     assert await redis.zcard(QUEUE) == 1
     assert await redis.execute_command("LLEN", BELL) == 1
-    assert await queue.depth() == 1
+
+
+async def test_a_job_is_due_now_by_the_clock_of_redis(queue: Queue, redis: Client) -> None:
+    before = await redis.time()
+    await queue.put(Execute.of("a", {"n": 1}, TERMS))
+    due = await redis.zscore(QUEUE, "a")
+    assert due is not None
+    assert before[0] * 1000 <= due <= before[0] * 1000 + 60_000
 
 
 async def test_a_job_survives_the_queue_whole(queue: Queue, redis: Client) -> None:
@@ -112,16 +117,16 @@ async def test_a_lease_lasts_as_long_as_it_says(put: Put, leases: Leases, redis:
 async def test_renewing_moves_lease_and_score(put: Put, leases: Leases, redis: Client) -> None:
     await put("a", "b")
     await leases.pick(2)
-    scores = [await redis.zscore(QUEUE, name) for name in ("a", "b")]
-    await redis.pexpire(LEASE_PREFIX + "a", 50)
-    await asyncio.sleep(0.01)
+    due = await redis.zscore(QUEUE, "a")
+    assert due is not None
+    await redis.pexpire(LEASE_PREFIX + "a", 3_000)
+    await redis.zadd(QUEUE, {"a": due - 7_000, "b": due - 7_000})  # seven seconds later
     assert await leases.renew(["a", "b"]) == []
     assert await redis.pttl(LEASE_PREFIX + "a") > 9_000
-    for name, score in zip(("a", "b"), scores, strict=True):
+    for name in ("a", "b"):
         renewed = await redis.zscore(QUEUE, name)
-        assert score is not None
         assert renewed is not None
-        assert renewed > score
+        assert renewed >= due
 
 
 async def test_a_lapsed_lease_that_nobody_took_is_taken_again(

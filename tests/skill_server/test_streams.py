@@ -3,7 +3,6 @@
 import json
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from machpay.serve.memory import MemoryExecutions
 from machpay.serve.server import create_app
 from tests.skill_server.serving import Raw, Served, parse_raw, request, serving
 from tests.skill_server.skills import Gates
+from tests.waiting import wait_until
 from tests.wire import WireEvent, check, check_prefix, check_retry_only
 
 
@@ -28,14 +28,6 @@ def resume(served: Served, cursor: str, *headers: str) -> Raw:
     execution_id = cursor.partition(".")[0]
     path = f"/v1/executions/{execution_id}/stream"
     return served.raw(request("GET", path, b"", f"Last-Event-ID: {cursor}", *headers))
-
-
-def wait_for(predicate: Callable[[], object], what: str) -> None:
-    """Wait until a predicate holds, from a test that has no loop."""
-    deadline = time.monotonic() + 10
-    while not predicate():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.001)
 
 
 def without_retry(body: bytes) -> bytes:
@@ -271,7 +263,7 @@ def test_while_draining_starts_are_refused_and_resumes_told_to_come_back(
 ) -> None:
     first = check(start(served, "echo", texts=["a"]).body)[0].id
     served.call(drain.begin)
-    wait_for(lambda: drain.draining, "the drain")
+    wait_until(lambda: drain.draining, "the drain")
     for path in ("stream", "executions"):
         refused = start(served, "echo", path=path)
         assert refused.status == 503
@@ -302,7 +294,7 @@ def test_a_client_that_takes_nothing_is_cut(
         connection.connect(("127.0.0.1", served.port))
         body = b'{"input":{"chunks":100,"size":100000}}'
         connection.sendall(request("POST", "/v1/skills/large/stream", body))
-        wait_for(lambda: "was cut" in caplog.text, "it is cut")
+        wait_until(lambda: "was cut" in caplog.text, "it is cut")
         received = b""
         while piece := connection.recv(1 << 20):
             received += piece
