@@ -4,6 +4,8 @@ import logging
 import sys
 import time
 
+from shared.redis import is_away
+
 
 def configure_logging(level: str) -> None:
     """Set up logging for a process.
@@ -36,10 +38,11 @@ class Outage:
         self._since: float | None = None
 
     def goes_on(self, error: BaseException) -> None:
-        """Note a failure."""
+        """Note a failure; with a traceback when it is not Redis's being away."""
         if self._since is None:
             self._since = time.monotonic()
-            self._logger.warning("%s: %s", self._what, error)
+            trace = None if is_away(error) else error
+            self._logger.warning("%s: %s", self._what, error, exc_info=trace)
 
     def is_over(self) -> None:
         """Note a success."""

@@ -23,6 +23,7 @@ from shared.log import EventLog
 from shared.overdue import queue_time_left
 from shared.redis import Client, connect
 from shared.terms import Terms, encode_terms
+from tests.rollback import roll_back
 from tests.waiting import eventually
 
 TERMS = encode_terms(Terms(owner="alice", skill_id="words", created_at=1))
@@ -348,12 +349,7 @@ async def test_a_tail_that_was_rolled_back_says_so(redis: Client, hub: Hub, writ
     async with reading(reader):
         await writer.append(*(f"chunk:{n}" for n in range(5)))
         await reader.has("chunk:4")
-        rows = await redis.execute_command("XRANGE", log_key("e"), "-", "+")
-        async with redis.pipeline(transaction=True) as pipe:
-            pipe.delete(log_key("e"))
-            for row in rows[:4]:
-                pipe.execute_command("XADD", log_key("e"), row[0], *row[1])
-            await pipe.execute()
+        await roll_back(redis, "e", to=4)
         await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     assert reader.ids[-1] == "e.2-0"
     assert b"event: error\n" in reader.body
@@ -370,12 +366,7 @@ async def test_a_successor_on_a_rolled_back_log_is_never_mixed_in(
     async with reading(reader):
         await writer.append(*(f"chunk:{n}" for n in range(5)))
         await reader.has("chunk:4")
-        rows = await redis.execute_command("XRANGE", log_key("e"), "-", "+")
-        async with redis.pipeline(transaction=True) as pipe:
-            pipe.delete(log_key("e"))
-            for row in rows[:4]:
-                pipe.execute_command("XADD", log_key("e"), row[0], *row[1])
-            await pipe.execute()
+        await roll_back(redis, "e", to=4)
         writer.attempt, writer.seq = 2, 5
         await writer.append("claim", "chunk:other")
     assert "chunk:other" not in reader.data

@@ -14,11 +14,11 @@ from machpay import Skill, SkillError, SkillInput
 from machpay._position import Position
 from machpay.pricing import Pricing
 from shared.jobs import Execute
-from shared.keys import log_key
 from shared.log import Entry, EventLog, LogError
 from shared.overdue import end_if_overdue
 from shared.redis import Client
 from shared.terms import Terms, decode_terms
+from tests.rollback import roll_back
 from tests.waiting import eventually
 from workers.execute import Executor
 
@@ -196,19 +196,11 @@ async def test_a_log_that_lost_its_tail_ends_with_log_lost(
             return (await last(log)).position == Position(1, 4)
 
         await eventually(delivered, "two chunks")
-        await roll_back(redis, to=3)
+        await roll_back(redis, "e", to=3)
         release.set()
     entry = await last(log)
     assert (entry.id, entry.type) == (b"2-4", b"error")
     assert b'"log_lost"' in entry.data
-
-
-async def roll_back(redis: Client, to: int) -> None:
-    """Make the log what it was some entries ago, as a failover to a late replica would."""
-    rows = await redis.execute_command("XRANGE", log_key("e"), "-", "+")
-    await redis.delete(log_key("e"))
-    for row in rows[:to]:
-        await redis.execute_command("XADD", log_key("e"), row[0], *row[1])
 
 
 async def test_a_job_of_an_ended_execution_is_simply_done(

@@ -211,16 +211,20 @@ async def run_once(redis: Client, job_id: str) -> None:
     await redis.incr(f"arq:retry:{job_id}")
 
 
+async def outlast(leases: Leases, others: Leases, redis: Client) -> None:
+    """Let a job of ours run through an outage in which nobody could renew or pick."""
+    await leases.pick(1)
+    await run_once(redis, "running")
+    await others.pick(1)
+    others._contact_ms -= 30_000
+    await lapse(redis, "running")
+
+
 async def test_what_lapsed_while_redis_was_away_is_left_to_its_holder(
     put: Put, leases: Leases, others: Leases, redis: Client
 ) -> None:
     await put("running")
-    await leases.pick(1)
-    await run_once(redis, "running")
-    await others.pick(1)
-    # An outage: nobody was answered for longer than a lease, and the lease lapsed.
-    others._contact_ms -= 30_000
-    await lapse(redis, "running")
+    await outlast(leases, others, redis)
     await put("new")
     assert [job.job_id for job in await others.pick(5)] == ["new"]
     assert await others.pick(5) == []
@@ -245,11 +249,7 @@ async def test_what_nobody_renews_after_an_outage_is_taken_over(
     put: Put, leases: Leases, others: Leases, redis: Client
 ) -> None:
     await put("running")
-    await leases.pick(1)
-    await run_once(redis, "running")
-    await others.pick(1)
-    others._contact_ms -= 30_000
-    await lapse(redis, "running")
+    await outlast(leases, others, redis)
     assert await others.pick(5) == []
     others._spare_until_ms = 0  # a lease later
     await lapse(redis, "running")
