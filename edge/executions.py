@@ -27,7 +27,7 @@ from machpay.serve.executions import (
     idempotency_mismatch,
 )
 from shared.jobs import JOB_TTL, Execute, Queue
-from shared.log import RUNNING_MARGIN, EventLog, LogError, Summary
+from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
 from shared.overdue import end_if_overdue
 from shared.redis import is_away
 from shared.registry import Registry
@@ -121,13 +121,20 @@ class RedisExecutions:
         start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill.id))
         async with _reachable():
             try:
-                created = await self._log.start(
-                    execution_id, start, job.terms, ttl=JOB_TTL + RUNNING_MARGIN
+                begun = await self._log.start(
+                    execution_id,
+                    start,
+                    job.terms,
+                    ttl=JOB_TTL + RUNNING_MARGIN,
+                    owner=request.account,
+                    barred=encode_payload(CANCELLED),
                 )
             except LogError:
-                created = False
-        if not created:
+                begun = Begun.KNOWN
+        if begun is Begun.KNOWN:
             return await self._replay(execution_id, request)
+        if begun is Begun.BARRED:
+            return Started(execution_id)
         try:
             async with _reachable():
                 await self._queue.put(job)

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -87,6 +87,9 @@ class SkillInput(msgspec.Struct, frozen=True):
 Output: TypeAlias = str | Chunk | Usage
 """What a handler may yield or return."""
 
+OnInterrupt: TypeAlias = Literal["fail", "restart", "replay", "continue"]
+"""What becomes of an execution whose worker was lost after a part of the output was delivered."""
+
 Handler: TypeAlias = Callable[
     [SkillInput],
     Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | None] | Output | None,
@@ -119,6 +122,14 @@ class Skill:
         idle_timeout: The longest a handler may go without yielding, in s.
         queue_timeout: The longest an execution may wait for a worker, in s.
         max_output_bytes: The most UTF-8 bytes of text an execution may deliver.
+        on_interrupt: What happens when a worker is lost, or shut down, after a part of the output
+            was delivered (before, the handler just runs again, and nobody notices):
+
+            * ``"fail"``: the stream ends with ``error worker_lost``.
+            * ``"restart"``: the output begins again, with a ``start`` event that says so.
+            * ``"replay"``: the handler runs again and must yield the same chunks; those that were
+              delivered are dropped. Other ones end the stream with ``error nondeterministic``.
+            * ``"continue"``: the handler runs again with ``input.resume``, and yields the rest.
 
     Raises:
         ValueError: An argument is not what it must be; the message names it.
@@ -137,6 +148,7 @@ class Skill:
         idle_timeout: float = 300.0,
         queue_timeout: float = 300.0,
         max_output_bytes: int = 16 * MIB,
+        on_interrupt: OnInterrupt = "fail",
     ) -> None:
         if _skill_id.fullmatch(str(id)) is None:
             raise ValueError(
@@ -158,6 +170,11 @@ class Skill:
                 or not 0 < value < 1e12
             ):
                 raise ValueError(f"skill {id!r}: {argument} must be a number > 0, not {value!r}")
+        if on_interrupt not in get_args(OnInterrupt):
+            allowed = ", ".join(map(repr, get_args(OnInterrupt)))
+            raise ValueError(
+                f"skill {id!r}: on_interrupt is one of {allowed}, not {on_interrupt!r}"
+            )
         self.id = id
         self.name = name or id
         self.description = description
@@ -167,6 +184,7 @@ class Skill:
         self.idle_timeout = float(idle_timeout)
         self.queue_timeout = float(queue_timeout)
         self.max_output_bytes = int(max_output_bytes)
+        self.on_interrupt: OnInterrupt = on_interrupt
         self._handler: Handler | None = None
 
     def stream_handler(self, handler: H) -> H:

@@ -1,8 +1,9 @@
 -- The only writer of event logs: fence, terminal lock, idempotent re-flush, batch, publish, TTL.
 --
 -- KEYS[1]  the log, and the channel its batches are published on
--- ARGV[1]  attempt of the writer
--- ARGV[2]  seq of the batch's first event: the writer's last seq + 1
+-- KEYS[2]  for a start: what says that it was cancelled before it came (bar.lua); else not given
+-- ARGV[1]  attempt of the writer; -1 to end the log from outside, as a new attempt at its very end
+-- ARGV[2]  seq of the batch's first event: the writer's last seq + 1; of no meaning with -1
 -- ARGV[3]  TTL of the log in ms from now; 0 leaves it as it is
 -- ARGV[4]  internal field of the first entry (owner, terms); '' for none
 -- ARGV[5]  type of the first event, ARGV[6] its payload; then the next event's, and so on.
@@ -15,6 +16,7 @@
 --   MOVED    a later attempt than the log's last began from an old view of it: look again
 --   LOST     the log ends before the writer's last event: Redis lost its tail
 --   EXPIRED  there is no log; only a start entry makes one
+--   BARRED   the start was cancelled before it came; nothing was written
 local log, attempt = KEYS[1], tonumber(ARGV[1])
 local seq, ttl, origin = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local count = (#ARGV - 4) / 2
@@ -28,6 +30,10 @@ local top = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 if top then
   local a, s = string.match(top[1], '^(%d+)-(%d+)$')
   top_attempt, top_seq = tonumber(a), tonumber(s)
+  if attempt < 0 then
+    -- Found here and not by the caller: a fast writer would move the end away, again and again.
+    attempt, seq = top_attempt + 1, top_seq + 1
+  end
   if attempt < top_attempt then
     return {'FENCED', top_attempt, top_seq}
   end
@@ -58,6 +64,8 @@ if top then
   end
 elseif attempt ~= 0 or seq ~= 1 then
   return {'EXPIRED', 0, 0}
+elseif KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then
+  return {'BARRED', 0, 0}
 end
 
 for i = written + 1, count do

@@ -1,17 +1,18 @@
 """Every Redis key there is; no key is spelt anywhere else.
 
-====================================  =======  ====================================================
-key                                   type     what, and how long it stays
-====================================  =======  ====================================================
-``machpay:{<executionId>}:log``       stream   event log; deadline + margin, then the retention
-``machpay:queue``                     zset     execution id -> the ms from which it may be picked
-``machpay:queue:bell``                list     doorbell tokens, at most :data:`BELL_TOKENS`
-``machpay:skill:<skillId>``           string   what a worker announced; :data:`SKILL_TTL_MS`
-``machpay:skills``                    zset     skill id -> when it was announced last, in ms
-``arq:job:<executionId>``             string   the job; arq's own key, as ``arq.jobs.Job`` reads it
-``arq:in-progress:<executionId>``     string   the lease: the holder's token; the lease's time
-``arq:retry:<executionId>``           string   arq's count of picks; 1 day
-====================================  =======  ====================================================
+=======================================  ======  ==================================================
+key                                      type    what, and how long it stays
+=======================================  ======  ==================================================
+``machpay:{<executionId>}:log``          stream  event log; deadline + margin, then the retention
+``machpay:{<executionId>}:bar:<owner>``  string  its start was cancelled before it came; 1 day
+``machpay:queue``                        zset    execution id -> the ms from which it may be picked
+``machpay:queue:bell``                   list    doorbell tokens, at most :data:`BELL_TOKENS`
+``machpay:skill:<skillId>``              string  what a worker announced; :data:`SKILL_TTL_MS`
+``machpay:skills``                       zset    skill id -> when it was announced last, in ms
+``arq:job:<executionId>``                string  the job; arq's own key, as ``arq.jobs.Job`` has it
+``arq:in-progress:<executionId>``        string  the lease: the holder's token; the lease's time
+``arq:retry:<executionId>``              string  arq's count of picks; 1 day
+=======================================  ======  ==================================================
 
 The hash tag keeps all keys of an execution in one Cluster slot. The queue lives on one Redis
 (arq can't use a Cluster: python-arq#358).
@@ -33,6 +34,11 @@ LEASE_PREFIX: Final[str] = in_progress_key_prefix
 def log_key(execution_id: str) -> str:
     """Name the event log of an execution, and the channel its batches are published on."""
     return f"machpay:{{{execution_id}}}:log"
+
+
+def bar_key(execution_id: str, owner: str) -> str:
+    """Name what says that an account cancelled an execution before its start came."""
+    return f"machpay:{{{execution_id}}}:bar:{owner}"
 
 
 def execution_of(channel: str) -> str:

@@ -10,6 +10,7 @@ has. Pushes are only an accelerator: a reader that doubts reads the log.
 """
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from machpay._position import ORIGIN, Position
 from machpay.events import TERMINAL
-from shared.keys import log_key
+from shared.keys import bar_key, log_key
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms
 
@@ -70,13 +71,36 @@ class Expired(LogError):
     """There is no log, and only a ``start`` makes one."""
 
 
+class Barred(LogError):
+    """The start was cancelled before it came."""
+
+
 _REFUSALS: Final[dict[bytes, type[LogError]]] = {
     b"FENCED": Fenced,
     b"ENDED": Ended,
     b"MOVED": Moved,
     b"LOST": Lost,
     b"EXPIRED": Expired,
+    b"BARRED": Barred,
 }
+
+_START: Final = Position(0, 1)
+_AT_THE_END: Final = Position(-1, 0)
+"""For ``append.lua``: as a new attempt, after whatever the log's last entry is."""
+
+BAR_TTL: Final = 24 * 3600.0
+"""How long a cancellation waits for its start, in s."""
+
+
+class Begun(Enum):
+    """What became of a start."""
+
+    NEW = "new"
+    """The log begins with it."""
+    KNOWN = "known"
+    """The log was there."""
+    BARRED = "barred"
+    """It was cancelled before it came: the log begins with it, and has ended."""
 
 
 class Entry(NamedTuple):
@@ -131,10 +155,20 @@ class EventLog:
         self._redis = redis
         self._retention_ms = int(retention * 1000)
         self._append = load_script(redis, "shared", "append.lua")
+        self._bar = load_script(redis, "shared", "bar.lua")
         for command in ("XRANGE", "XREVRANGE"):
             redis.set_response_callback(command, _raw)  # type: ignore[arg-type] # stub wants **kwargs: Any
 
-    async def start(self, execution_id: str, start: bytes, origin: bytes, *, ttl: float) -> bool:
+    async def start(
+        self,
+        execution_id: str,
+        start: bytes,
+        origin: bytes,
+        *,
+        ttl: float,
+        owner: str = "",
+        barred: bytes = b"",
+    ) -> Begun:
         """Begin a log with its ``start`` entry.
 
         A log that begins with the same ``start`` already is left as it is, whatever its origin.
@@ -144,15 +178,33 @@ class EventLog:
             start: The ``start`` event's payload.
             origin: The encoded :class:`~shared.terms.Terms`.
             ttl: How long the log stays unless something is appended, in s.
-
-        Returns:
-            False when the log was there.
+            owner: The account, whose :meth:`bar` counts.
+            barred: The ``error`` event's payload for a start that was barred.
 
         Raises:
             LogError: There is a log of that id with another start.
         """
-        top = await self._write(execution_id, Position(0, 1), [("start", start)], ttl, origin)
-        return top == ORIGIN
+        begin: NewEvent = ("start", start)
+        try:
+            bar = bar_key(execution_id, owner)
+            top = await self._write(execution_id, _START, [begin], ttl, origin, bar)
+        except Barred:
+            await self._write(execution_id, _START, [begin, ("error", barred)], ttl, origin)
+            return Begun.BARRED
+        return Begun.NEW if top == ORIGIN else Begun.KNOWN
+
+    async def bar(self, execution_id: str, owner: str) -> bool:
+        """Cancel an execution whose start has not come yet: for a day, it will begin and end at once.
+
+        Args:
+            execution_id: An id that the owner chose.
+            owner: The account; the starts of others are not barred.
+
+        Returns:
+            False when there is a log: end that one.
+        """
+        keys = [log_key(execution_id), bar_key(execution_id, owner)]
+        return bool(await self._bar(keys, [int(BAR_TTL * 1000)]))
 
     async def append(
         self,
@@ -194,18 +246,11 @@ class EventLog:
         Returns:
             False when the log has ended already, or is gone.
         """
-        while True:
-            last = await self.last(execution_id)
-            if last is None or last.terminal:
-                return False
-            attempt, seq = last.position
-            try:
-                await self.append(execution_id, Position(attempt + 1, seq + 1), [("error", error)])
-            except (Ended, Expired):
-                return False
-            except LogError:
-                continue  # somebody wrote in between: look again
-            return True
+        try:
+            await self._write(execution_id, _AT_THE_END, [("error", error)], 0.0, b"")
+        except (Ended, Expired):
+            return False
+        return True
 
     async def _write(
         self,
@@ -214,6 +259,7 @@ class EventLog:
         events: Sequence[NewEvent],
         ttl: float,
         origin: bytes,
+        *more_keys: str,
     ) -> Position:
         if any(kind in TERMINAL for kind, _ in events[:-1]):
             raise ValueError("a terminal event can only be the last of its batch")
@@ -223,7 +269,7 @@ class EventLog:
         args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
         for event in events:
             args += event
-        status, attempt, seq = await self._append([log_key(execution_id)], args)
+        status, attempt, seq = await self._append([log_key(execution_id), *more_keys], args)
         top = Position(attempt, seq)
         if status != b"OK":
             raise _REFUSALS[status](execution_id, top)

@@ -4,7 +4,7 @@ import pytest
 
 from machpay._position import ORIGIN, Position
 from shared.keys import log_key
-from shared.log import Ended, EventLog, Expired, Fenced, Lost, Moved, parse_batch
+from shared.log import Begun, Ended, EventLog, Expired, Fenced, Lost, Moved, parse_batch
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
 
@@ -31,8 +31,8 @@ async def test_entries_get_contiguous_seqs_under_their_attempt(log: EventLog) ->
 
 
 async def test_a_repeated_start_is_one_start(log: EventLog, redis: Client) -> None:
-    assert await log.start("f", b'{"s":1}', ORIGIN_FIELD, ttl=1000)
-    assert not await log.start("f", b'{"s":1}', ORIGIN_FIELD, ttl=9000)
+    assert await log.start("f", b'{"s":1}', ORIGIN_FIELD, ttl=1000) is Begun.NEW
+    assert await log.start("f", b'{"s":1}', ORIGIN_FIELD, ttl=9000) is Begun.KNOWN
     assert await ids(log, "f") == ["0-1"]
     assert await redis.pttl(log_key("f")) <= 1_000_000
 
@@ -40,6 +40,26 @@ async def test_a_repeated_start_is_one_start(log: EventLog, redis: Client) -> No
 async def test_a_start_under_a_taken_id_is_refused(log: EventLog) -> None:
     with pytest.raises(Fenced):
         await log.start("e", b'{"s":2}', ORIGIN_FIELD, ttl=1000)
+
+
+async def test_a_cancellation_that_comes_before_its_start_wins(log: EventLog) -> None:
+    async def start(owner: str) -> Begun:
+        return await log.start("f", b"{}", ORIGIN_FIELD, ttl=1000, owner=owner, barred=b'"stop"')
+
+    assert await log.bar("f", "alice")
+    assert await start("alice") is Begun.BARRED
+    assert await start("alice") is Begun.KNOWN
+    entries = await log.read("f")
+    assert [(entry.id, entry.type) for entry in entries] == [(b"0-1", b"start"), (b"0-2", b"error")]
+
+
+async def test_a_cancellation_bars_nobody_elses_start(log: EventLog) -> None:
+    assert await log.bar("f", "bob")
+    assert await log.start("f", b"{}", ORIGIN_FIELD, ttl=1000, owner="alice") is Begun.NEW
+
+
+async def test_a_log_that_is_there_is_not_barred(log: EventLog) -> None:
+    assert not await log.bar("e", "alice")
 
 
 async def test_a_flush_whose_answer_was_lost_can_be_repeated(log: EventLog) -> None:

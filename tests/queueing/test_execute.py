@@ -167,7 +167,7 @@ async def test_a_log_that_can_not_be_reached_leaves_the_job(
         raise RedisConnectionError("refused")
 
     with monkeypatch.context() as away:
-        away.setattr(log, "append", refuse)
+        away.setattr(log, "_write", refuse)
         await expect_retry(executor, fields)
         # A damaged job can't be concluded either: it must not be forgotten.
         await expect_retry(executor, {**fields, "input": b"{"})

@@ -1,0 +1,10 @@
+-- Bars a start that has not come yet: whoever cancels first, wins.
+--
+-- KEYS[1] the log   KEYS[2] what bars its start, in the log's slot   ARGV[1] for how long, in ms
+--
+-- Answers 1, or 0 when there is a log: then it is too late to bar it, and not too late to end it.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return 0
+end
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+return 1
