@@ -21,7 +21,9 @@ from machpay.serve.executions import ApiError
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from shared.jobs import Queue
+from shared.ledger import Ledger
 from shared.log import EventLog
+from shared.overdue import Overdue
 from shared.redis import Client, connect, connect_queue
 from shared.registry import Registry
 from shared.settings import Settings, SettingsError
@@ -40,8 +42,10 @@ def create_app(settings: Settings) -> Starlette:
     queue_redis = connect_queue(settings.redis_url)
     log_redis = connect(settings.logs_url)
     log = EventLog(log_redis, retention=settings.retention)
-    hub = Hub(log, settings.logs_url, heartbeat=settings.heartbeat)
-    executions = RedisExecutions(log, Queue(queue_redis), Registry(queue_redis), hub)
+    queue = Queue(queue_redis)
+    overdue = Overdue(log, queue, Ledger(queue_redis, log))
+    hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat)
+    executions = RedisExecutions(log, queue, Registry(queue_redis), hub, overdue)
     drain = Drain()
     drain.on_begin(hub.drain)
 

@@ -28,7 +28,7 @@ from machpay.serve.executions import (
 )
 from shared.jobs import JOB_TTL, Execute, Queue
 from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
-from shared.overdue import end_if_overdue
+from shared.overdue import Overdue
 from shared.redis import is_away
 from shared.registry import Registry
 from shared.terms import Terms
@@ -49,6 +49,7 @@ class RedisExecutions:
         queue: The queue.
         registry: The live registry.
         hub: This process's hub.
+        overdue: Ends what nobody runs any more.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class RedisExecutions:
         queue: Queue,
         registry: Registry,
         hub: Hub,
+        overdue: Overdue,
     ) -> None:
         self._log = log
         self._queue = queue
         self._registry = registry
         self._hub = hub
+        self._overdue = overdue
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -115,6 +118,7 @@ class RedisExecutions:
             pricing=skill.pricing,
             timeout=skill.timeout,
             queue_timeout=skill.queue_timeout,
+            idle_timeout=skill.idle_timeout,
             fingerprint=request.fingerprint(),
         )
         job = Execute.of(execution_id, request.input, terms)
@@ -139,10 +143,12 @@ class RedisExecutions:
             async with _reachable():
                 await self._queue.put(job)
         except Exception:
-            # Nobody will run it, as far as we know: whatever its job does, its log has ended.
-            with suppress(Unavailable):
-                async with _reachable():
-                    await self._log.conclude(execution_id, encode_payload(INTERNAL))
+            # With a name of its own it can be started again, and is queued then. Else nobody will
+            # run it, as far as we know: whatever its job does, its log has ended.
+            if request.idempotency_key is None:
+                with suppress(Unavailable):
+                    async with _reachable():
+                        await self._log.conclude(execution_id, encode_payload(INTERNAL))
             raise
         return Started(execution_id)
 
@@ -158,10 +164,15 @@ class RedisExecutions:
         return Started(execution_id, replayed=True)
 
     async def cancel(self, execution_id: str, account: str) -> None:
-        """End an execution with ``error cancelled``: its worker is fenced off at its next append."""
+        """End an execution with ``error cancelled``; whoever runs it is fenced off, and told."""
         await self._summary(execution_id, account, ORIGIN)
         async with _reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
+        # The log has ended, and says so to its worker at the next append. This is for a handler
+        # that has nothing to say; without it, the stop is late but not lost.
+        with suppress(Unavailable):
+            async with _reachable():
+                await self._queue.stop(execution_id)
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands."""
@@ -179,9 +190,8 @@ class RedisExecutions:
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""
         summary = await self._summary(execution_id, account, ORIGIN)
-        if summary.last.type == b"start":
-            async with _reachable():
-                await end_if_overdue(self._log, execution_id, summary.terms)
+        async with _reachable():
+            await self._overdue.end(execution_id, summary)
         snapshot = Snapshot(execution_id, summary.terms)
         position = ORIGIN
         async with _reachable():

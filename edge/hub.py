@@ -19,8 +19,8 @@ from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
 from shared.cancellation import cancelled
 from shared.keys import execution_of, log_key
-from shared.log import READ_COUNT, Entry, EventLog, parse_batch
-from shared.overdue import end_if_overdue, queue_time_left
+from shared.log import INTERNAL, READ_COUNT, Entry, EventLog, parse_batch
+from shared.overdue import Overdue, look_in
 from shared.redis import is_away
 
 logger: Final = logging.getLogger("machpay.hub")
@@ -43,11 +43,15 @@ class Hub:
     Args:
         log: The event logs.
         url: The logs' Redis, for the subscription.
+        overdue: Ends what nobody runs any more.
         heartbeat: After how much silence a reader gets a heartbeat, in s.
     """
 
-    def __init__(self, log: EventLog, url: str, *, heartbeat: float = 15.0) -> None:
+    def __init__(
+        self, log: EventLog, url: str, overdue: Overdue, *, heartbeat: float = 15.0
+    ) -> None:
         self._log = log
+        self._overdue = overdue
         self._heartbeat = heartbeat
         self._tails: dict[str, Tail] = {}
         self._subscription = Subscription(url, self._pushed, self._reconnected)
@@ -186,9 +190,8 @@ class Hub:
             return
         last = summary.last
         tail.begin(last.position, ended=last.terminal)
-        if last.type == b"start":
-            left = queue_time_left(summary.terms)
-            tail.overdue_at = asyncio.get_running_loop().time() + left
+        if not last.terminal:
+            tail.overdue_at = asyncio.get_running_loop().time() + look_in(summary)
 
     async def _catch_up(self, tail: Tail) -> None:
         while tail.top is not None and not tail.ended:
@@ -219,6 +222,7 @@ class Hub:
             self._look_at(tail)
 
     def _reconnected(self) -> None:
+        self._overdue.reconnected()
         for tail in self._tails.values():
             self._look_at(tail)
 
@@ -236,22 +240,22 @@ class Hub:
                     tail.heard_at = now
                     self._look_at(tail)
                 if tail.overdue_at is not None and now >= tail.overdue_at:
-                    tail.overdue_at = now + RETRY_END
+                    tail.overdue_at = now + RETRY_END  # should this try fail
                     self._tasks.create_task(self._end_overdue(tail), name="end overdue")
                 for reader in tail.readers:
                     if reader.behind or now - reader.sent_at >= self._heartbeat:
                         reader.wake()
 
     async def _end_overdue(self, tail: Tail) -> None:
-        """End an execution that no worker claimed in time; there may be no worker to do it."""
+        """End an execution that no worker brings to its end; there may be none to do it."""
         try:
             summary = await self._log.describe(tail.execution_id)
-            if summary is not None and summary.last.type == b"start":
-                await end_if_overdue(self._log, tail.execution_id, summary.terms)
-            else:
-                tail.overdue_at = None
+            left = None if summary is None else await self._overdue.end(tail.execution_id, summary)
         except Exception as error:  # noqa: BLE001 - tried again; the hub goes on
             logger.warning("%s: not ended yet: %s", tail.execution_id, error)
+            return
+        now = asyncio.get_running_loop().time()
+        tail.overdue_at = None if left is None else now + max(left, RETRY_END)
 
     async def _leave(self, tail: Tail) -> None:
         if tail.idle_ticks < LINGER_TICKS:
@@ -266,5 +270,5 @@ def frames(execution_id: str, entries: Iterable[Entry]) -> bytes:
     """Frame what clients see of some entries."""
     prefix = execution_id.encode() + b"."
     return b"".join(
-        [FRAME % (kind, data, prefix + id_) for id_, kind, data in entries if kind != b"claim"]
+        [FRAME % (kind, data, prefix + id_) for id_, kind, data in entries if kind not in INTERNAL]
     )

@@ -43,6 +43,9 @@ class Snapshot:
             self._status = "running"
             self._attempt = entry.position.attempt
             return  # clients never see its position
+        if entry.type == b"handover":
+            self._status = "queued"
+            return
         self._position = entry.position
         if entry.type == b"start":
             self._texts.clear()

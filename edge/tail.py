@@ -5,6 +5,7 @@ from typing import Final
 
 from machpay._position import Position
 from machpay._wire import FRAME
+from shared.log import INTERNAL
 
 WINDOW_FRAMES: Final = 512
 WINDOW_BYTES: Final = 1 << 20
@@ -65,7 +66,7 @@ class Tail:
         lost: The log is shorter than what was seen of it: Redis lost its tail.
         dirty: A hole, a reconnection or a long silence: look at the log.
         looking: Somebody is looking at the log already.
-        overdue_at: When its wait for a first claim is over, by the loop's clock, in s.
+        overdue_at: When one of its limits may have passed, by the loop's clock, in s.
         heard_at: When something was last heard of the log, by the loop's clock, in s.
         readers: Who reads it here.
         idle_ticks: For how many ticks of the hub nobody did.
@@ -123,7 +124,7 @@ class Tail:
 
     def _append(self, attempt: int, seq: int, kind: bytes, data: bytes) -> None:
         block = b""
-        if kind != b"claim":
+        if kind not in INTERNAL:
             block = FRAME % (kind, data, b"%b%d-%d" % (self._prefix, attempt, seq))
         self._frames.append(block)
         self._attempts.append(attempt)

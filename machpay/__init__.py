@@ -16,7 +16,7 @@ from machpay._version import __version__
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
 from machpay.exceptions import MachPayError, SkillError, StreamError, StreamInterrupted
 from machpay.pricing import Pricing
-from machpay.skill import Chunk, Skill, SkillInput, Usage
+from machpay.skill import Chunk, Resume, Skill, SkillInput, Usage
 
 __all__ = [
     "AsyncMachPay",
@@ -32,6 +32,7 @@ __all__ = [
     "MachPayError",
     "Pricing",
     "Result",
+    "Resume",
     "Skill",
     "SkillError",
     "SkillInfo",

@@ -8,7 +8,7 @@ import msgspec
 from machpay._wire import encode_payload, well_formed
 from machpay.events import ChunkEvent
 from machpay.pricing import estimate_tokens
-from machpay.skill import Chunk, Usage
+from machpay.skill import Chunk, Resume, Usage
 
 MAX_TEXT_BYTES: Final = 256 << 10
 """The most UTF-8 of text in one chunk. Clients refuse events over 1 MiB (httpx2)."""
@@ -96,17 +96,20 @@ class Output:
     Args:
         streaming: False holds everything back until :meth:`finish`.
         limit: The most bytes of text and data.
+        resume: What an earlier attempt delivered, when the handler continues it.
 
     Attributes:
         pending: Chunks to publish.
         index: The index of the next chunk.
     """
 
-    def __init__(self, *, streaming: bool, limit: int) -> None:
+    def __init__(self, *, streaming: bool, limit: int, resume: Resume | None = None) -> None:
+        delivered = Resume(text="", chunks=0) if resume is None else resume
         self.pending: list[ChunkEvent] = []
-        self.index = 0
+        self.index = delivered.chunks
         self._emit = self._append if streaming else self._hold
-        self._room = limit
+        self._room = limit - len(delivered.text.encode())
+        self._earlier = estimate_tokens(len(delivered.text))
         self._now = 0
         self._characters = 0
         self._reported: int | None = None
@@ -168,12 +171,15 @@ class Output:
             self._append("".join(self._held_text), None)
 
     def tokens(self) -> int:
-        """Count output tokens: the last report, else the sum over chunks, else an estimate."""
+        """Count output tokens: the last report, else the sum over chunks, else an estimate.
+
+        What an earlier attempt delivered is added, by estimate: its handler's count is lost.
+        """
         if self._reported is not None:
-            return self._reported
+            return self._earlier + self._reported
         if self._counted is not None:
-            return self._counted
-        return estimate_tokens(self._characters)
+            return self._earlier + self._counted
+        return self._earlier + estimate_tokens(self._characters)
 
 
 def _split(text: str) -> list[str]:

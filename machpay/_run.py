@@ -93,6 +93,7 @@ async def run(
     publish: Publish,
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - ends as an outcome, and never inside publish
+    spent: float = 0.0,
 ) -> Outcome:
     """Run a skill's handler to its end and publish what it yields.
 
@@ -101,10 +102,12 @@ async def run(
 
     Args:
         skill: The skill; it must have a handler.
-        input: What the handler is called with.
+        input: What the handler is called with. With a ``resume``, chunks are numbered on from it,
+            and what it holds counts: as output, and as tokens by estimate.
         publish: Awaited for every batch. The time spent in it is not the handler's: it does not
             count against ``idle_timeout``, and no limit ever cancels it.
-        timeout: The longest the handler may run from now, in s; ``skill.timeout`` when left out.
+        timeout: The longest the execution may run, in s; ``skill.timeout`` when left out.
+        spent: How much of that earlier attempts used, in s.
 
     Returns:
         How it ended. Chunks published before a failure stay published; with
@@ -114,11 +117,11 @@ async def run(
         ValueError: The skill has no handler.
     """
     total = skill.timeout if timeout is None else timeout
-    output = Output(streaming=skill.streaming, limit=skill.max_output_bytes)
+    output = Output(streaming=skill.streaming, limit=skill.max_output_bytes, resume=input.resume)
     batches = Batches(skill.handler, input, accept)
     try:
         async with batches:
-            watchdog = _Watchdog(batches, total=total, idle=skill.idle_timeout)
+            watchdog = _Watchdog(batches, total=max(0.0, total - spent), idle=skill.idle_timeout)
             try:
                 async for batch in batches:
                     within = output.add(batch)

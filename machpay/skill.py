@@ -11,7 +11,7 @@ import msgspec
 
 from machpay.pricing import Pricing
 
-__all__ = ["Chunk", "Handler", "Output", "Skill", "SkillInput", "Usage"]
+__all__ = ["Chunk", "Handler", "Output", "Resume", "Skill", "SkillInput", "Usage"]
 
 _skill_id: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -50,7 +50,9 @@ class Usage(msgspec.Struct, frozen=True):
     """What the execution used so far, where the handler knows better than an estimate.
 
     Attributes:
-        tokens: Output tokens of the whole execution so far. The last report counts.
+        tokens: Output tokens that the handler produced so far, since it was called. The last
+            report counts. A handler that continues (``input.resume``) does not count what was
+            delivered before it was called: that is added, by estimate.
     """
 
     tokens: int
@@ -75,7 +77,8 @@ class SkillInput(msgspec.Struct, frozen=True):
         data: The caller's input: a JSON object.
         execution_id: The execution this is.
         attempt: 1 for the first try.
-        resume: What was already delivered, when an earlier attempt was interrupted.
+        resume: What was already delivered, when an earlier attempt was interrupted and the skill
+            has ``on_interrupt="continue"``: yield what follows it.
     """
 
     data: dict[str, Any]

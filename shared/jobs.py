@@ -12,7 +12,16 @@ from typing import Any, Final
 import msgspec
 from arq.jobs import serialize_job
 
-from shared.keys import BELL, BELL_TOKENS, QUEUE, job_key, result_key
+from shared.keys import (
+    BELL,
+    BELL_TOKENS,
+    QUEUE,
+    STOPS_PREFIX,
+    STOPS_TTL_MS,
+    job_key,
+    lease_key,
+    result_key,
+)
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms, encode_terms
 
@@ -53,14 +62,16 @@ class Execute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Queue:
-    """Queues executions.
+    """Queues executions, and reaches who runs them.
 
     Args:
         redis: The queue's Redis.
     """
 
     def __init__(self, redis: Client) -> None:
+        self._redis = redis
         self._enqueue = load_script(redis, "shared", "enqueue.lua")
+        self._stop = load_script(redis, "shared", "stop.lua")
 
     async def put(self, job: Execute) -> bool:
         """Queue an execution; safe to repeat when the answer was lost.
@@ -82,3 +93,11 @@ class Queue:
             [execution_id, payload, int(JOB_TTL * 1000), BELL_TOKENS],
         )
         return bool(added)
+
+    async def leased(self, execution_id: str) -> bool:
+        """Tell whether a worker has the right to an execution, and renews it."""
+        return bool(await self._redis.exists(lease_key(execution_id)))
+
+    async def stop(self, execution_id: str) -> None:
+        """Tell the worker that runs an execution, if any, that its log was ended from outside."""
+        await self._stop([lease_key(execution_id)], [execution_id, STOPS_PREFIX, STOPS_TTL_MS])

@@ -1,18 +1,20 @@
 """Every Redis key there is; no key is spelt anywhere else.
 
-=======================================  ======  ==================================================
+=======================================  ======  ===================================================
 key                                      type    what, and how long it stays
-=======================================  ======  ==================================================
+=======================================  ======  ===================================================
 ``machpay:{<executionId>}:log``          stream  event log; deadline + margin, then the retention
 ``machpay:{<executionId>}:bar:<owner>``  string  its start was cancelled before it came; 1 day
 ``machpay:queue``                        zset    execution id -> the ms from which it may be picked
 ``machpay:queue:bell``                   list    doorbell tokens, at most :data:`BELL_TOKENS`
+``machpay:stops:<worker>``               list    executions a worker must stop; :data:`STOPS_TTL_MS`
+``machpay:ledger:<owner>:<day>``         hash    execution id -> its row; stays
 ``machpay:skill:<skillId>``              string  what a worker announced; :data:`SKILL_TTL_MS`
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
 ``arq:job:<executionId>``                string  the job; arq's own key, as ``arq.jobs.Job`` has it
 ``arq:in-progress:<executionId>``        string  the lease: the holder's token; the lease's time
 ``arq:retry:<executionId>``              string  arq's count of picks; 1 day
-=======================================  ======  ==================================================
+=======================================  ======  ===================================================
 
 The hash tag keeps all keys of an execution in one Cluster slot. The queue lives on one Redis
 (arq can't use a Cluster: python-arq#358).
@@ -27,6 +29,8 @@ BELL: Final = "machpay:queue:bell"
 BELL_TOKENS: Final = 1000
 SKILLS: Final = "machpay:skills"
 SKILL_TTL_MS: Final = 24 * 3600 * 1000
+STOPS_PREFIX: Final = "machpay:stops:"
+STOPS_TTL_MS: Final = 3600 * 1000
 
 LEASE_PREFIX: Final[str] = in_progress_key_prefix
 
@@ -44,6 +48,21 @@ def bar_key(execution_id: str, owner: str) -> str:
 def execution_of(channel: str) -> str:
     """Name the execution that a log or channel belongs to: the inverse of :func:`log_key`."""
     return channel.removeprefix("machpay:{").removesuffix("}:log")
+
+
+def stops_key(worker: str) -> str:
+    """Name the list of executions that a worker must stop."""
+    return STOPS_PREFIX + worker
+
+
+def ledger_key(owner: str, day: str) -> str:
+    """Name an account's part of the ledger: executions that were started on a day, as 2026-11-24."""
+    return f"machpay:ledger:{owner}:{day}"
+
+
+def lease_key(execution_id: str) -> str:
+    """Name the lease of an execution."""
+    return LEASE_PREFIX + execution_id
 
 
 def skill_key(skill_id: str) -> str:

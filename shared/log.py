@@ -25,6 +25,12 @@ from shared.terms import Terms, decode_terms
 CLAIM: Final = "claim"
 """The internal entry that begins an attempt; no client ever sees it."""
 
+HANDOVER: Final = "handover"
+"""The internal entry that ends an attempt whose worker was shut down: it was not lost."""
+
+INTERNAL: Final = frozenset({CLAIM.encode(), HANDOVER.encode()})
+"""The types of entries that no client ever sees."""
+
 READ_COUNT: Final = 1000
 """How many entries one read of the log takes: XRANGE is fastest from here on, and the reply stays
 well under a MB for ordinary chunks."""
@@ -103,12 +109,24 @@ class Begun(Enum):
     """It was cancelled before it came: the log begins with it, and has ended."""
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """The payload of an internal entry.
+
+    Attributes:
+        worker: The token of the worker that wrote it.
+        at: When, in ms since the epoch, by its own clock.
+    """
+
+    worker: str
+    at: int
+
+
 class Entry(NamedTuple):
     """One entry, as Redis has it.
 
     Attributes:
         id: ``<attempt>-<seq>``.
-        type: ``start``, ``claim``, ``chunk``, ``end`` or ``error``.
+        type: ``start``, ``chunk``, ``end`` or ``error``, or one of :data:`INTERNAL`.
         data: The payload, one line of JSON.
     """
 
@@ -292,7 +310,7 @@ class EventLog:
             inclusive: Read the entry at ``after`` too, to see whether it is still there.
 
         Returns:
-            Entries, the internal claims among them; empty at the end of the log, or without one.
+            Entries, the internal ones among them; empty at the end of the log, or without one.
         """
         low = f"{after}" if inclusive else f"({after}"
         rows = await self._redis.xrange(log_key(execution_id), low, "+", count)

@@ -1,12 +1,36 @@
-"""The end of executions that nobody takes up: written by whoever notices first, edge or worker."""
+"""The end of executions that nobody runs: written by whoever notices first, edge or worker."""
 
+import asyncio
 import time
+from typing import Final
 
-from machpay._endings import QUEUE_TIMEOUT
+import msgspec
+
+from machpay._endings import IDLE_TIMEOUT, QUEUE_TIMEOUT, TIMEOUT
 from machpay._position import Position
 from machpay._wire import encode_payload
-from shared.log import EventLog, LogError
+from machpay.events import ErrorEvent
+from shared.jobs import Queue
+from shared.ledger import Ledger
+from shared.log import EventLog, LogError, Summary
 from shared.terms import Terms
+
+SETTLE: Final = 15.0
+"""For how long after Redis was away nobody is taken for lost, in s: leases lapsed meanwhile, and
+their holders renew them first."""
+
+LOOK_AGAIN: Final = 5.0
+"""When an execution that is overdue, but still somebody's, is looked at again, in s."""
+
+
+class _Timed(msgspec.Struct):
+    """The time in an entry's payload: internal entries have ``at``, chunks ``timestamp``."""
+
+    at: int | None = None
+    timestamp: int | None = None
+
+
+_timed: Final = msgspec.json.Decoder(_Timed)
 
 
 def queue_time_left(terms: Terms) -> float:
@@ -17,7 +41,7 @@ def queue_time_left(terms: Terms) -> float:
     return terms.created_at / 1000 + terms.queue_timeout - time.time()
 
 
-async def end_if_overdue(log: EventLog, execution_id: str, terms: Terms) -> bool:
+async def end_if_unclaimed(log: EventLog, execution_id: str, terms: Terms) -> bool:
     """End an execution that was not claimed in time.
 
     Args:
@@ -37,3 +61,78 @@ async def end_if_overdue(log: EventLog, execution_id: str, terms: Terms) -> bool
     except LogError:
         return False
     return True
+
+
+class Overdue:
+    """Ends executions whose limits have passed, and that no worker has a lease for.
+
+    A worker ends what it runs by itself, and knows better. This is for when there is none.
+
+    Args:
+        log: The event logs.
+        queue: The queue, for its leases.
+        ledger: The ledger: the job may be lost too, and then no worker settles it.
+    """
+
+    def __init__(self, log: EventLog, queue: Queue, ledger: Ledger) -> None:
+        self._log = log
+        self._queue = queue
+        self._ledger = ledger
+        self._not_before = 0.0
+
+    def reconnected(self) -> None:
+        """Note that Redis was away."""
+        self._not_before = asyncio.get_running_loop().time() + SETTLE
+
+    async def end(self, execution_id: str, summary: Summary) -> float | None:
+        """End an execution if it is overdue.
+
+        Args:
+            execution_id: The execution.
+            summary: Both ends of its log, as just read.
+
+        Returns:
+            When to look again, in s from now; ``None`` when it has ended.
+        """
+        if summary.last.terminal:
+            return None
+        left, verdict = _limit(summary)
+        if verdict is not QUEUE_TIMEOUT:
+            left = max(left, self._not_before - asyncio.get_running_loop().time())
+        if left > 0:
+            return _look_in(summary, left)
+        if verdict is QUEUE_TIMEOUT:
+            await end_if_unclaimed(self._log, execution_id, summary.terms)
+        elif await self._queue.leased(execution_id):
+            return LOOK_AGAIN
+        else:
+            await self._log.conclude(execution_id, encode_payload(verdict))
+        return None if await self._ledger.settle(execution_id) else LOOK_AGAIN
+
+
+def look_in(summary: Summary) -> float:
+    """Tell when an execution may be overdue, in s from now: look at it then, not before."""
+    return _look_in(summary, _limit(summary)[0])
+
+
+def _look_in(summary: Summary, left: float) -> float:
+    # What happens meanwhile can bring a nearer limit: a claim, say, after which nothing comes.
+    return min(left, summary.terms.idle_timeout)
+
+
+def _limit(summary: Summary) -> tuple[float, ErrorEvent]:
+    """Tell which limit passes next, and in how many s."""
+    terms, last, now = summary.terms, summary.last, time.time()
+    if last.position.attempt == 0:
+        return queue_time_left(terms), QUEUE_TIMEOUT
+    deadline = terms.created_at / 1000 + terms.queue_timeout + terms.timeout
+    try:
+        entry = _timed.decode(last.data)
+        at = entry.at or entry.timestamp
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        at = None
+    # A second start has no time of its own, and is as new as its claim: look again later.
+    silent_at = (now if at is None else at / 1000) + terms.idle_timeout
+    if silent_at < deadline:
+        return silent_at - now, IDLE_TIMEOUT
+    return deadline - now, TIMEOUT

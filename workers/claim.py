@@ -4,30 +4,31 @@ import logging
 import time
 from typing import Final, NamedTuple
 
-import msgspec
-
-from machpay._endings import WORKER_LOST
+from machpay._endings import TIMEOUT, WORKER_LOST
 from machpay._position import Position
 from machpay._wire import encode_payload
-from shared.log import CLAIM, RUNNING_MARGIN, Ended, EventLog, Expired, LogError
+from machpay.events import ErrorEvent, StartEvent
+from machpay.skill import Resume, Skill
+from shared.log import (
+    CLAIM,
+    HANDOVER,
+    RUNNING_MARGIN,
+    Ended,
+    EventLog,
+    Expired,
+    Fenced,
+    LogError,
+    Mark,
+    NewEvent,
+)
+from shared.terms import Terms
+from workers.past import Past, Transcript
 
 logger: Final = logging.getLogger("machpay.claim")
 
 MAX_ATTEMPTS: Final = 3
-"""How many workers may begin an execution before it is given up (a handler that kills its worker
-must not kill the fleet)."""
-
-
-class ClaimPayload(msgspec.Struct, frozen=True):
-    """What a claim entry says.
-
-    Attributes:
-        worker: The token of the worker.
-        at: When it claimed, in ms since the epoch, by its own clock.
-    """
-
-    worker: str
-    at: int
+"""How many workers an execution may lose before it is given up (a handler that kills its worker
+must not kill the fleet). A worker that is shut down hands over, and is not lost."""
 
 
 class Claim(NamedTuple):
@@ -37,60 +38,116 @@ class Claim(NamedTuple):
         execution_id: The execution.
         attempt: The attempt's number, from 1.
         next_seq: The seq of the first entry after the claim.
+        spent: For how long earlier attempts ran, in s, from the first claim on.
+        resume: What was delivered, for a handler that continues.
+        replay: What was delivered, for one that must yield it again.
     """
 
     execution_id: str
     attempt: int
     next_seq: int
+    spent: float = 0.0
+    resume: Resume | None = None
+    replay: Transcript | None = None
 
 
-async def claim(log: EventLog, execution_id: str, worker: str, lifetime: float) -> Claim | None:
+async def claim(
+    log: EventLog, execution_id: str, worker: str, skill: Skill, terms: Terms
+) -> Claim | None:
     """Claim an execution for this worker.
 
     The first attempt takes one round trip. A later one looks at what its predecessors left: when no
-    chunk was delivered the execution runs again and nobody notices; else it ends with
-    ``worker_lost``, because running it again would print its text twice.
+    chunk was delivered the execution runs again and nobody notices; else the skill's
+    ``on_interrupt`` decides.
 
     Args:
         log: The event logs.
         execution_id: The execution.
         worker: The worker's token, for the claim's payload.
-        lifetime: The longest the execution may run, in s; the log lives longer than that.
+        skill: What runs.
+        terms: What was agreed at the start.
 
     Returns:
         ``None`` when there is nothing to run: the execution ended, expired or was given up.
     """
-    payload = encode_payload(ClaimPayload(worker, time.time_ns() // 1_000_000))
-    top = Position(0, 1)
+    past = Past(skill.on_interrupt)
+    past.top = Position(0, 1)
     while True:
-        place = Position(top.attempt + 1, top.seq + 1)
+        attempt, seq = past.top.attempt + 1, past.top.seq + 1
+        events: list[NewEvent] = [(CLAIM, _mark(worker))]
+        if past.chunks and skill.on_interrupt == "restart":
+            start = StartEvent(execution_id=execution_id, skill_id=skill.id, attempt=attempt)
+            events.append(("start", encode_payload(start)))
         try:
-            await log.append(execution_id, place, [(CLAIM, payload)], ttl=lifetime + RUNNING_MARGIN)
+            await log.append(
+                execution_id, Position(attempt, seq), events, ttl=terms.timeout + RUNNING_MARGIN
+            )
         except (Ended, Expired) as refusal:
             logger.info("%s: nothing to run, the log is %s", execution_id, refusal)
             return None
         except LogError:
-            found = await _inherit(log, execution_id)
-            if found is None:
+            past = await Past.read(log, execution_id, skill.on_interrupt)
+            if past.ended or past.top.seq == 0:
                 return None
-            top = found
+            verdict = _verdict(past, skill, terms)
+            if verdict is not None:
+                logger.warning(
+                    "%s: %s after %d lost workers", execution_id, verdict.code, past.lost
+                )
+                await log.conclude(execution_id, encode_payload(verdict))
+                return None
             continue
-        return Claim(execution_id, place.attempt, place.seq + 1)
+        return _claimed(Claim(execution_id, attempt, seq + len(events)), past, skill)
 
 
-async def _inherit(log: EventLog, execution_id: str) -> Position | None:
-    """Look at what earlier attempts left: where to go on, or ``None`` when it is over."""
-    claims, delivered, top = 0, False, Position(0, 0)
-    while entries := await log.read(execution_id, top):
-        claims += sum(entry.type == b"claim" for entry in entries)
-        delivered = delivered or any(entry.type == b"chunk" for entry in entries)
-        top = entries[-1].position
-        if entries[-1].terminal:
-            return None
-    if top.seq == 0:
-        return None
-    if delivered or claims >= MAX_ATTEMPTS:
-        logger.warning("%s: given up after %d attempts", execution_id, claims)
-        await log.conclude(execution_id, encode_payload(WORKER_LOST))
-        return None
-    return top
+def _verdict(past: Past, skill: Skill, terms: Terms) -> ErrorEvent | None:
+    """Decide whether an execution is over because of what happened to it; ``None``: it goes on."""
+    if past.lost >= MAX_ATTEMPTS:
+        return WORKER_LOST
+    if _spent(past) >= terms.timeout:
+        return TIMEOUT
+    if past.chunks and skill.on_interrupt == "fail":
+        return WORKER_LOST
+    return None
+
+
+def _claimed(mine: Claim, past: Past, skill: Skill) -> Claim:
+    mine = mine._replace(spent=_spent(past))
+    if past.chunks and skill.on_interrupt == "continue":
+        return mine._replace(resume=past.resume())
+    if past.chunks and skill.on_interrupt == "replay":
+        return mine._replace(replay=past.transcript)
+    return mine
+
+
+def _spent(past: Past) -> float:
+    """By this machine's clock and that of the first attempt's: keep them in step (NTP)."""
+    return 0.0 if past.began_at is None else max(0.0, time.time() - past.began_at / 1000)
+
+
+async def hand_over(log: EventLog, mine: Claim, worker: str) -> None:
+    """Note that an attempt ends because its worker is shut down: it is none of the lost ones.
+
+    Args:
+        log: The event logs.
+        mine: The attempt.
+        worker: The worker's token.
+    """
+    note: NewEvent = (HANDOVER, _mark(worker))
+    while True:
+        last = await log.last(mine.execution_id)
+        if last is None or last.terminal or last.position.attempt != mine.attempt:
+            return
+        try:
+            await log.append(
+                mine.execution_id, Position(mine.attempt, last.position.seq + 1), [note]
+            )
+        except Fenced:
+            continue  # a flush of ours was still on its way: look again
+        except LogError:
+            pass  # somebody else's by now
+        return
+
+
+def _mark(worker: str) -> bytes:
+    return encode_payload(Mark(worker, time.time_ns() // 1_000_000))

@@ -16,12 +16,14 @@ from machpay._run import run
 from machpay._wire import encode_payload
 from machpay.skill import Skill, SkillInput
 from shared.jobs import Execute
-from shared.log import EventLog, Fenced, LogError, Lost, Moved
-from shared.overdue import end_if_overdue
+from shared.ledger import Ledger, Row
+from shared.log import EventLog, LogError, Lost, NewEvent
+from shared.overdue import end_if_unclaimed
 from shared.redis import is_away
 from shared.terms import Terms
-from workers.claim import Claim, claim
+from workers.claim import Claim, claim, hand_over
 from workers.publisher import Publisher
+from workers.replay import Replay
 from workers.settle import settle
 
 logger: Final = logging.getLogger("machpay.execute")
@@ -32,20 +34,58 @@ ELSEWHERE: Final = 1.0
 AWAY: Final = 1.0
 """When a job that could not be brought to its end is due again, in s."""
 
+HAND_OVER_WITHIN: Final = 1.0
+"""How long a worker that is shut down tries to note that it hands an execution over, in s."""
+
+
+class Stopped(Exception):
+    """The execution was ended from outside: by a cancellation, say."""
+
+
+class _Run:
+    """A job that is being run here.
+
+    Attributes:
+        claim: The attempt, once there is one.
+    """
+
+    def __init__(self) -> None:
+        self.claim: Claim | None = None
+        self._publisher: Publisher | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Stop it, whether or not it has begun."""
+        self._stopped = True
+        if self._publisher is not None:
+            self._publisher.abort(Stopped())
+
+    def begin(self, publisher: Publisher) -> None:
+        """Take what stops it from now on."""
+        self._publisher = publisher
+        if self._stopped:
+            publisher.abort(Stopped())
+
 
 class Executor:
     """Runs executions; its :meth:`execute` is the one arq function there is.
 
     Args:
         log: The event logs.
+        ledger: The ledger.
         skills: What this worker can run, by id.
         worker: The worker's token, for its claims.
     """
 
-    def __init__(self, log: EventLog, skills: Mapping[str, Skill], worker: str) -> None:
+    def __init__(
+        self, log: EventLog, ledger: Ledger, skills: Mapping[str, Skill], worker: str
+    ) -> None:
         self._log = log
+        self._ledger = ledger
         self._skills = skills
         self._worker = worker
+        self._running: dict[str, _Run] = {}
+        self._shutting_down = False
 
     async def execute(self, _ctx: dict[Any, Any], **job: Any) -> None:
         """Run one job to its terminal event; returns when there is nothing left to do.
@@ -55,9 +95,13 @@ class Executor:
             asyncio.CancelledError: The worker shuts down, or lost the lease.
         """
         execution_id = str(job.get("execution_id"))
+        mine = self._running[execution_id] = _Run()
         try:
-            await self._execute(msgspec.convert(job, Execute))
+            await self._execute(msgspec.convert(job, Execute), mine)
         except Retry:
+            raise
+        except asyncio.CancelledError:
+            await self._hand_over(mine)
             raise
         except Exception as error:
             if not is_away(error):
@@ -67,45 +111,100 @@ class Executor:
                     return
             # arq forgets a job that returns or raises, but its stream has no end yet.
             raise Retry(defer=AWAY) from error
+        finally:
+            del self._running[execution_id]
+
+    def stop(self, execution_id: str) -> None:
+        """Stop an execution whose log was ended from outside; nothing happens if it isn't here."""
+        if execution_id in self._running:
+            self._running[execution_id].stop()
+
+    def shut_down(self) -> None:
+        """Note that what is cancelled from now on is handed over: no worker was lost."""
+        self._shutting_down = True
+
+    async def look(self, execution_id: str) -> None:
+        """Stop an execution that is not ours any more, as its log tells.
+
+        For a job that the queue has forgotten: another worker may have finished it.
+        """
+        mine = self._running.get(execution_id)
+        if mine is None or mine.claim is None:
+            return
+        last = await self._log.last(execution_id)
+        if last is None or last.terminal or last.position.attempt != mine.claim.attempt:
+            mine.stop()
 
     async def give_up(self, execution_id: str) -> None:
         """End an execution that nobody can run, whatever state it is in."""
         await self._log.conclude(execution_id, encode_payload(INTERNAL))
+        await self._settle(execution_id)
 
-    async def _execute(self, request: Execute) -> None:
+    async def _execute(self, request: Execute, mine: _Run) -> None:
         data, terms = request.decode()
+        execution_id = request.execution_id
+        if await end_if_unclaimed(self._log, execution_id, terms):
+            await self._settle(execution_id)
+            return
         skill = self._skills.get(terms.skill_id)
         if skill is None:
-            logger.warning("%s: no skill %r here", request.execution_id, terms.skill_id)
+            logger.warning("%s: no skill %r here", execution_id, terms.skill_id)
             raise Retry(defer=ELSEWHERE)
-        if await end_if_overdue(self._log, request.execution_id, terms):
-            return
-        mine = await claim(self._log, request.execution_id, self._worker, terms.timeout)
-        if mine is None:
-            return
+        mine.claim = await claim(self._log, execution_id, self._worker, skill, terms)
+        if mine.claim is not None:
+            end = await self._attempt(skill, data, terms, mine)
+            if end is not None:
+                await self._ledger.record(Row.of(execution_id, terms, *end))
+                return
+        await self._settle(execution_id)
+
+    async def _attempt(
+        self, skill: Skill, data: dict[str, Any], terms: Terms, mine: _Run
+    ) -> NewEvent | None:
+        """Run an attempt; returns its terminal event, or ``None`` when the log is not ours."""
+        assert mine.claim is not None  # noqa: S101 - for mypy: the caller claimed
         try:
-            await self._run(skill, data, terms, mine)
+            return await self._run(skill, data, terms, mine, mine.claim)
         except BaseExceptionGroup as group:
-            refused, rest = group.split(LogError)
+            refused, rest = group.split((LogError, Stopped))
             if refused is None:
                 raise
             # Whatever else went wrong: without the log there is nothing of ours to end.
+            execution_id = mine.claim.execution_id
             if rest is not None:
-                logger.warning("%s: beside it: %r", mine.execution_id, rest)
-            await self._refused(mine, refused)
+                logger.warning("%s: beside it: %r", execution_id, rest)
+            logger.warning(
+                "%s: attempt %d stops: %r", execution_id, mine.claim.attempt, _leaves(refused)
+            )
+            if refused.subgroup(Lost) is not None:
+                await self._log.conclude(execution_id, encode_payload(LOG_LOST))
+            return None
 
-    async def _run(self, skill: Skill, data: dict[str, Any], terms: Terms, mine: Claim) -> None:
+    async def _run(
+        self, skill: Skill, data: dict[str, Any], terms: Terms, mine: _Run, attempt: Claim
+    ) -> NewEvent:
         began = time.monotonic_ns()
-        given = SkillInput(data=data, execution_id=mine.execution_id, attempt=mine.attempt)
-        publisher = Publisher(self._log, mine)
+        given = SkillInput(
+            data=data,
+            execution_id=attempt.execution_id,
+            attempt=attempt.attempt,
+            resume=attempt.resume,
+        )
+        publisher = Publisher(self._log, attempt)
+        replay = Replay(attempt.replay, publisher.publish)
+        mine.begin(publisher)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(publisher.run(), name=f"publish {mine.execution_id}")
-            outcome = await run(skill, given, publisher.publish, timeout=terms.timeout)
+            tasks.create_task(publisher.run(), name=f"publish {attempt.execution_id}")
+            outcome = await replay.judge(
+                run(skill, given, replay.publish, timeout=terms.timeout, spent=attempt.spent)
+            )
             elapsed_ms = (time.monotonic_ns() - began) // 1_000_000
-            publisher.finish(settle(terms, outcome, elapsed_ms))
+            end = settle(terms, outcome, elapsed_ms)
+            publisher.finish(end)
+        return end
 
-    async def _refused(self, mine: Claim, group: BaseExceptionGroup[LogError]) -> None:
-        """Stop: the log is not ours any more.
+    async def _settle(self, execution_id: str) -> None:
+        """Write the ledger's row of an execution that somebody has ended.
 
         A job is only done when its log has ended or is gone. So a fenced attempt leaves the job to
         whoever has it now, and, should that be nobody, to the next claim.
@@ -113,16 +212,22 @@ class Executor:
         Raises:
             Retry: The log has not ended.
         """
-        refusals = _leaves(group)
-        logger.warning("%s: attempt %d stops: %r", mine.execution_id, mine.attempt, refusals)
-        if any(isinstance(refusal, Lost) for refusal in refusals):
-            await self._log.conclude(mine.execution_id, encode_payload(LOG_LOST))
-        elif any(isinstance(refusal, Fenced | Moved) for refusal in refusals):
+        if not await self._ledger.settle(execution_id):
             raise Retry(defer=AWAY)
 
+    async def _hand_over(self, mine: _Run) -> None:
+        if not self._shutting_down or mine.claim is None:
+            return
+        try:
+            async with asyncio.timeout(HAND_OVER_WITHIN):
+                await hand_over(self._log, mine.claim, self._worker)
+        except (RedisError, OSError) as error:
+            # Then the attempt counts as lost.
+            logger.warning("%s: handed over without a note: %s", mine.claim.execution_id, error)
 
-def _leaves(group: BaseExceptionGroup[LogError]) -> list[LogError]:
-    leaves: list[LogError] = []
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    leaves: list[BaseException] = []
     for error in group.exceptions:
         leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return leaves

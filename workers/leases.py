@@ -35,6 +35,18 @@ class Picked(NamedTuple):
     score: int
 
 
+class Renewed(NamedTuple):
+    """What became of leases that were to be renewed; all others are renewed.
+
+    Attributes:
+        lost: Jobs that another worker holds now: stop running them.
+        unknown: Jobs that the queue does not know: finished by another worker, or lost by Redis.
+    """
+
+    lost: list[str]
+    unknown: list[str]
+
+
 class Leases:
     """Picks, renews and releases jobs for one worker.
 
@@ -90,16 +102,12 @@ class Leases:
         """
         self._contact_ms = 1
 
-    async def renew(self, job_ids: Iterable[str]) -> list[str]:
-        """Renew the leases of running jobs, all in one call.
-
-        Returns:
-            The jobs that another worker holds now: stop running them.
-        """
+    async def renew(self, job_ids: Iterable[str]) -> Renewed:
+        """Renew the leases of running jobs, all in one call."""
         arguments = [self.token, self._lease_ms, LEASE_PREFIX, *job_ids]
-        now, *lost = await self._renew([QUEUE], arguments)
+        now, lost, unknown = await self._renew([QUEUE], arguments)
         self._answered(now)
-        return [name.decode() for name in lost]
+        return Renewed([name.decode() for name in lost], [name.decode() for name in unknown])
 
     def _answered(self, now_ms: int) -> None:
         if self._contact_ms and now_ms - self._contact_ms > self._lease_ms / 2:

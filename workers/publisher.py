@@ -54,6 +54,7 @@ class Publisher:
         self._filled = asyncio.Event()
         self._space = asyncio.Event()
         self._space.set()
+        self._aborted: Exception | None = None
 
     async def publish(self, chunks: list[ChunkEvent]) -> None:
         """Take chunks; return when there is room for more.
@@ -71,6 +72,11 @@ class Publisher:
         """Take the terminal event: :meth:`run` returns once it, and all before it, is written."""
         self._put(event)
 
+    def abort(self, reason: Exception) -> None:
+        """Have :meth:`run` end with an error, soon: what is in flight is still waited for."""
+        self._aborted = reason
+        self._filled.set()
+
     def _put(self, event: NewEvent) -> None:
         self._buffer.append(event)
         self._size += len(event[1])
@@ -83,9 +89,12 @@ class Publisher:
             LogError: The log refuses this writer.
             TimeoutError: Redis was away for longer than the log lives.
             RedisError: Redis refuses for a reason that waiting won't mend.
+            Exception: What :meth:`abort` was given.
         """
         while not cancelled():
             await self._filled.wait()
+            if self._aborted is not None:
+                raise self._aborted
             batch = self._take()
             await self._append(batch)
             self._next_seq += len(batch)

@@ -4,11 +4,12 @@
 -- ARGV[1] the worker's token   ARGV[2] the lease in ms   ARGV[3] prefix of the lease keys
 -- ARGV[4...] job ids
 --
--- Answers Redis's ms, then the ids that another worker holds now. A lease that lapsed unnoticed is simply taken
--- again; a job that the queue does not know (Redis lost it) goes on without one.
+-- Answers {Redis's ms, ids that another worker holds now, ids that the queue does not know}. A lease
+-- that lapsed unnoticed is simply taken again. What the queue does not know, another worker finished,
+-- or Redis lost it.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lost = {now}
+local lost, unknown = {}, {}
 for i = 4, #ARGV do
   local id = ARGV[i]
   local key = ARGV[3] .. id
@@ -18,6 +19,8 @@ for i = 4, #ARGV do
   elseif redis.call('ZSCORE', KEYS[1], id) then
     redis.call('ZADD', KEYS[1], now + ARGV[2], id)
     redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+  else
+    unknown[#unknown + 1] = id
   end
 end
-return lost
+return {now, lost, unknown}

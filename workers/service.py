@@ -9,6 +9,7 @@ from arq.worker import func
 
 from machpay.skill import Skill
 from shared.jobs import FUNCTION
+from shared.ledger import Ledger
 from shared.log import EventLog
 from shared.redis import connect, connect_queue
 from shared.registry import Registry
@@ -16,6 +17,7 @@ from shared.settings import Settings
 from workers.announce import announce, keep_announcing
 from workers.execute import Executor
 from workers.leases import Leases
+from workers.stops import listen_for_stops
 from workers.worker import UNLIMITED, Worker
 
 logger: Final = logging.getLogger("machpay.worker")
@@ -32,7 +34,7 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
     log_redis = connect(settings.logs_url)
     log = EventLog(log_redis, retention=settings.retention)
     leases = Leases(queue, settings.lease)
-    executor = Executor(log, skills, leases.token)
+    executor = Executor(log, Ledger(queue, log), skills, leases.token)
 
     worker = Worker(
         [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION, max_tries=UNLIMITED)],
@@ -42,14 +44,19 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
         max_jobs=settings.max_jobs,
         grace=settings.grace,
         on_unrunnable=executor.give_up,
+        on_unknown=executor.look,
+        on_hand_over=executor.shut_down,
     )
     registry = Registry(queue)
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(worker.async_run(), name="worker")
             announcing = tasks.create_task(_announce(registry, skills), name="announce skills")
+            stops = listen_for_stops(queue, leases.token, executor.stop)
+            listening = tasks.create_task(stops, name="stops")
             await asyncio.wait([running])
             announcing.cancel()
+            listening.cancel()
     finally:
         await worker.close()
         await log_redis.aclose()

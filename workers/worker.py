@@ -75,6 +75,8 @@ class Worker(arq.worker.Worker):
         on_job_end: As for ``arq.Worker``; an exception in it is logged.
         after_job_end: As for ``arq.Worker``; an exception in it is logged.
         on_unrunnable: Called with the id of a job that can't be run: expired, or not decodable.
+        on_unknown: Called with the id of a job that runs here, and that the queue does not know.
+        on_hand_over: Called when the grace is over, before running jobs are cancelled.
         handle_signals: Whether SIGTERM and SIGINT begin the shutdown.
     """
 
@@ -93,6 +95,8 @@ class Worker(arq.worker.Worker):
         on_job_end: StartupShutdown | None = None,
         after_job_end: StartupShutdown | None = None,
         on_unrunnable: Callable[[str], Awaitable[None]] | None = None,
+        on_unknown: Callable[[str], Awaitable[None]] | None = None,
+        on_hand_over: Callable[[], None] | None = None,
         handle_signals: bool = True,
     ) -> None:
         super().__init__(
@@ -117,6 +121,8 @@ class Worker(arq.worker.Worker):
         self._lease = lease
         self._grace = grace
         self._on_unrunnable = on_unrunnable
+        self._on_unknown = on_unknown
+        self._on_hand_over = on_hand_over
         self._scores: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -289,7 +295,10 @@ class Worker(arq.worker.Worker):
             if not self.tasks:
                 continue
             try:
-                lost = await self._leases.renew(self.tasks)
+                lost, unknown = await self._leases.renew(self.tasks)
+                for job_id in unknown:
+                    if self._on_unknown is not None:
+                        await self._on_unknown(job_id)
             except Exception as error:  # noqa: BLE001 - said once; whatever it is, try again
                 unrenewed.goes_on(error)
                 pause = self._lease / 10
@@ -309,6 +318,8 @@ class Worker(arq.worker.Worker):
                     await self._wake.wait()
         except TimeoutError:
             logger.info("the grace period is over, handing over %d jobs", len(self.tasks))
+            if self._on_hand_over is not None:
+                self._on_hand_over()
         while self.tasks:
             for task in self.tasks.values():
                 task.cancel()

@@ -52,6 +52,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
         pricing: Its price.
         timeout: The longest an execution may run, in s.
         queue_timeout: The longest it may wait for a worker, in s.
+        idle_timeout: The longest it may produce nothing, in s.
         live: Whether a worker that has it was seen lately.
     """
 
@@ -62,6 +63,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     pricing: Pricing = Pricing()
     timeout: float = 3600.0
     queue_timeout: float = 300.0
+    idle_timeout: float = 300.0
     live: bool = True
 
     @classmethod
@@ -75,6 +77,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
             pricing=skill.pricing,
             timeout=skill.timeout,
             queue_timeout=skill.queue_timeout,
+            idle_timeout=skill.idle_timeout,
         )
 
 

@@ -25,6 +25,7 @@ from shared.keys import QUEUE, job_key, log_key
 from shared.log import EventLog, Fenced
 from shared.redis import Client
 from shared.registry import Registry
+from tests.edges.wiring import overdue_of
 from tests.waiting import eventually
 
 REQUEST = StartRequest(skill=SkillInfo(id="words", name="Words"), input={"n": 1}, account="alice")
@@ -40,8 +41,9 @@ class Edge:
         self.redis = redis
         self.log = EventLog(redis)
         self.queue = Queue(redis)
-        self.hub = Hub(self.log, url)
-        self.executions = RedisExecutions(self.log, self.queue, Registry(redis), self.hub)
+        overdue = overdue_of(self.log)
+        self.hub = Hub(self.log, url, overdue)
+        self.executions = RedisExecutions(self.log, self.queue, Registry(redis), self.hub, overdue)
 
     async def queued(self) -> int:
         return int(await self.redis.zcard(QUEUE))

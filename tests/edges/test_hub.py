@@ -23,6 +23,7 @@ from shared.log import EventLog
 from shared.overdue import queue_time_left
 from shared.redis import Client, connect
 from shared.terms import Terms, encode_terms
+from tests.edges.wiring import overdue_of
 from tests.rollback import roll_back
 from tests.waiting import eventually
 
@@ -102,7 +103,7 @@ async def running(hub: Hub) -> AsyncIterator[Hub]:
 @pytest.fixture
 async def hub(valkey: EmbeddedValkey, log: EventLog) -> AsyncIterator[Hub]:
     # No look at the log because of silence: what tests show must come from what they do.
-    async with running(Hub(log, valkey.url, heartbeat=3600)) as hub:
+    async with running(Hub(log, valkey.url, overdue_of(log), heartbeat=3600)) as hub:
         yield hub
 
 
@@ -266,7 +267,7 @@ async def test_silence_is_checked_against_the_log(
     valkey: EmbeddedValkey, log: EventLog, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TICK", 0.02)
-    async with running(Hub(log, valkey.url, heartbeat=0.1)) as hub:
+    async with running(Hub(log, valkey.url, overdue_of(log), heartbeat=0.1)) as hub:
         reader = Collector(hub)
         async with reading(reader):
             await writer.append("chunk:0")
@@ -280,7 +281,7 @@ async def test_a_silent_stream_gets_heartbeats(
     valkey: EmbeddedValkey, log: EventLog, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TICK", 0.02)
-    async with running(Hub(log, valkey.url, heartbeat=0.05)) as hub:
+    async with running(Hub(log, valkey.url, overdue_of(log), heartbeat=0.05)) as hub:
         reader = Collector(hub)
         async with reading(reader):
 
@@ -331,7 +332,7 @@ async def test_an_outage_is_waited_for_and_nothing_is_lost() -> None:
         log = EventLog(redis)
         writer = Writer(log)
         await writer.begin()
-        async with running(Hub(log, own.url, heartbeat=3600)) as hub:
+        async with running(Hub(log, own.url, overdue_of(log), heartbeat=3600)) as hub:
             early, late = Collector(hub), Collector(hub)
             await writer.append("chunk:0")
             async with reading(early):
@@ -406,7 +407,9 @@ async def test_an_execution_that_was_taken_up_in_time_goes_on(
         await Writer(log).append("claim")
 
         async def looked_at() -> bool:
-            return hub._tails["e"].overdue_at is None and queue_time_left(terms) < 0
+            due = hub._tails["e"].overdue_at
+            later = asyncio.get_running_loop().time() + 100
+            return queue_time_left(terms) < 0 and due is not None and due > later
 
         await eventually(looked_at, "the deadline has passed and was looked at")
         await log.append("e", Position(1, 3), [("end", b'"end"')])
@@ -513,7 +516,7 @@ async def test_a_server_that_hangs_is_noticed(
         log = EventLog(redis)
         writer = Writer(log)
         await writer.begin()
-        async with running(Hub(log, own.url, heartbeat=3600)) as hub:
+        async with running(Hub(log, own.url, overdue_of(log), heartbeat=3600)) as hub:
             reader = Collector(hub)
             async with reading(reader):
                 await writer.append("chunk:0")

@@ -1,74 +1,191 @@
 """The claim: who may write, and what a successor does with what it finds."""
 
+import time
+from typing import get_args
+
+import msgspec
 import pytest
 
+from machpay import Resume, Skill
 from machpay._position import Position
+from machpay._wire import encode_payload
+from machpay.events import ChunkEvent
+from machpay.skill import OnInterrupt
 from shared.keys import log_key
-from shared.log import EventLog
+from shared.log import EventLog, Mark
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
-from workers.claim import MAX_ATTEMPTS, Claim, claim
+from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
+from workers.past import Transcript
 
-TERMS = encode_terms(Terms(owner="alice", skill_id="words", created_at=1))
+TERMS = Terms(owner="alice", skill_id="words", created_at=1, timeout=5_000)
 
 
 @pytest.fixture
 async def log(redis: Client) -> EventLog:
     log = EventLog(redis)
-    await log.start("e", b"{}", TERMS, ttl=1000)
+    await log.start("e", b"{}", encode_terms(TERMS), ttl=1000)
     return log
+
+
+async def take(log: EventLog, worker: str, policy: OnInterrupt = "fail") -> Claim | None:
+    skill = Skill(id="words", on_interrupt=policy)
+    return await claim(log, "e", worker, skill, TERMS)
+
+
+def chunk(index: int) -> tuple[str, bytes]:
+    return "chunk", encode_payload(ChunkEvent(text=f"{index} ", index=index, timestamp=index))
+
+
+async def deliver(log: EventLog, mine: Claim | None, count: int, first: int = 0) -> None:
+    assert mine is not None
+    events = [chunk(first + n) for n in range(count)]
+    await log.append("e", Position(mine.attempt, mine.next_seq), events)
 
 
 async def kinds(log: EventLog) -> list[str]:
     return [entry.type.decode() for entry in await log.read("e")]
 
 
-async def test_the_first_claim_is_attempt_one(log: EventLog) -> None:
-    assert await claim(log, "e", "w1", 60) == Claim("e", 1, 3)
-    assert await kinds(log) == ["start", "claim"]
-
-
-async def test_an_undelivered_execution_runs_again_silently(log: EventLog) -> None:
-    await claim(log, "e", "w1", 60)
-    assert await claim(log, "e", "w2", 60) == Claim("e", 2, 4)
-    assert await kinds(log) == ["start", "claim", "claim"]
-
-
-async def test_a_delivered_execution_ends_with_worker_lost(log: EventLog) -> None:
-    first = await claim(log, "e", "w1", 60)
-    assert first is not None
-    await log.append("e", Position(1, first.next_seq), [("chunk", b"{}")])
-    assert await claim(log, "e", "w2", 60) is None
+async def code(log: EventLog) -> str:
     last = await log.last("e")
     assert last is not None
     assert last.type == b"error"
-    assert b'"worker_lost"' in last.data
-    assert b'"retryable":true' in last.data
+    return str(msgspec.json.decode(last.data)["code"])
 
 
-async def test_a_handler_that_kills_its_workers_is_given_up(log: EventLog) -> None:
+async def test_the_first_claim_is_attempt_one(log: EventLog) -> None:
+    assert await take(log, "w1") == Claim("e", 1, 3)
+    assert await kinds(log) == ["start", "claim"]
+
+
+@pytest.mark.parametrize("policy", get_args(OnInterrupt))
+async def test_an_undelivered_execution_runs_again_silently(
+    log: EventLog, policy: OnInterrupt
+) -> None:
+    await take(log, "w1", policy)
+    again = await take(log, "w2", policy)
+    assert again is not None
+    assert again._replace(spent=0.0) == Claim("e", 2, 4)
+    assert await kinds(log) == ["start", "claim", "claim"]
+
+
+async def test_fail_ends_a_delivered_execution_with_worker_lost(log: EventLog) -> None:
+    await deliver(log, await take(log, "w1"), 1)
+    assert await take(log, "w2") is None
+    assert await code(log) == "worker_lost"
+
+
+async def test_restart_begins_again_with_a_start_that_says_so(log: EventLog) -> None:
+    await deliver(log, await take(log, "w1", "restart"), 2)
+    again = await take(log, "w2", "restart")
+    assert again is not None
+    assert (again.attempt, again.next_seq, again.resume, again.replay) == (2, 7, None, None)
+    assert await kinds(log) == ["start", "claim", "chunk", "chunk", "claim", "start"]
+    last = await log.last("e")
+    assert last is not None
+    assert last.id == b"2-6"
+    assert msgspec.json.decode(last.data) == {"executionId": "e", "skillId": "words", "attempt": 2}
+
+
+async def test_what_a_restart_voided_is_not_delivered(log: EventLog) -> None:
+    await deliver(log, await take(log, "w1", "restart"), 2)
+    await take(log, "w2", "restart")
+    await take(log, "w3", "restart")
+    assert (await kinds(log))[4:] == ["claim", "start", "claim"]
+
+
+async def test_continue_says_what_was_delivered_by_all_attempts(log: EventLog) -> None:
+    await deliver(log, await take(log, "w1", "continue"), 2)
+    again = await take(log, "w2", "continue")
+    assert again is not None
+    assert again.resume == Resume(text="0 1 ", chunks=2)
+    await deliver(log, again, 1, first=2)
+    third = await take(log, "w3", "continue")
+    assert third is not None
+    assert third.resume == Resume(text="0 1 2 ", chunks=3)
+    assert "start" not in (await kinds(log))[1:]
+
+
+async def test_replay_keeps_what_must_come_again(log: EventLog) -> None:
+    await deliver(log, await take(log, "w1", "replay"), 2)
+    again = await take(log, "w2", "replay")
+    assert again is not None
+    assert again.replay is not None
+    assert again.replay.chunks == 2
+    same, other = Transcript(), Transcript()
+    for index in range(2):
+        same.add(ChunkEvent(text=f"{index} ", index=index, timestamp=99))
+        other.add(ChunkEvent(text=f"{index}", index=index, timestamp=99))
+    assert again.replay.same_as(same)
+    assert not again.replay.same_as(other)
+
+
+@pytest.mark.parametrize("policy", get_args(OnInterrupt))
+async def test_a_handler_that_kills_its_workers_is_given_up(
+    log: EventLog, policy: OnInterrupt
+) -> None:
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        mine = await claim(log, "e", f"w{attempt}", 60)
+        mine = await take(log, f"w{attempt}", policy)
         assert mine is not None
         assert mine.attempt == attempt
-    assert await claim(log, "e", "w4", 60) is None
-    assert await kinds(log) == ["start", *["claim"] * MAX_ATTEMPTS, "error"]
+        if policy != "fail":
+            await deliver(log, mine, 1, first=attempt)
+    assert await take(log, "w4", policy) is None
+    assert await code(log) == "worker_lost"
+
+
+async def test_a_hand_over_uses_up_no_attempt(log: EventLog) -> None:
+    for attempt in range(1, 3 * MAX_ATTEMPTS):
+        mine = await take(log, f"w{attempt}", "continue")
+        assert mine is not None
+        await deliver(log, mine, 1)
+        await hand_over(log, mine, f"w{attempt}")
+    assert (await kinds(log))[-3:] == ["claim", "chunk", "handover"]
+    assert await take(log, "w", "continue") is not None
+
+
+async def test_a_hand_over_by_a_worker_that_was_fenced_says_nothing(log: EventLog) -> None:
+    old = await take(log, "w1")
+    assert old is not None
+    await take(log, "w2")
+    await hand_over(log, old, "w1")
+    assert await kinds(log) == ["start", "claim", "claim"]
+
+
+async def test_a_hand_over_of_what_has_ended_says_nothing(log: EventLog) -> None:
+    mine = await take(log, "w1")
+    assert mine is not None
+    await log.append("e", Position(1, 3), [("end", b"{}")])
+    await hand_over(log, mine, "w1")
+    assert await kinds(log) == ["start", "claim", "end"]
+
+
+async def test_the_time_limit_is_one_for_all_attempts(log: EventLog) -> None:
+    ago = time.time_ns() // 1_000_000 - 2_000_000
+    await log.append("e", Position(1, 2), [("claim", encode_payload(Mark("w1", ago)))])
+    again = await take(log, "w2")
+    assert again is not None
+    assert again.spent == pytest.approx(2_000, abs=100)
+    late = TERMS.__class__(owner="alice", skill_id="words", created_at=1, timeout=100)
+    assert await claim(log, "e", "w3", Skill(id="words"), late) is None
+    assert await code(log) == "timeout"
 
 
 @pytest.mark.parametrize("kind", ["end", "error"])
 async def test_an_ended_execution_is_not_run_again(log: EventLog, kind: str) -> None:
-    await claim(log, "e", "w1", 60)
-    await log.append("e", Position(1, 3), [("chunk", b"{}"), (kind, b"{}")])
-    assert await claim(log, "e", "w2", 60) is None
+    await take(log, "w1")
+    await log.append("e", Position(1, 3), [chunk(0), (kind, b"{}")])
+    assert await take(log, "w2") is None
     assert await kinds(log) == ["start", "claim", "chunk", kind]
 
 
 async def test_an_expired_execution_is_not_run(log: EventLog, redis: Client) -> None:
     await redis.delete(log_key("e"))
-    assert await claim(log, "e", "w1", 60) is None
+    assert await take(log, "w1") is None
     assert not await redis.exists(log_key("e"))
 
 
 async def test_the_log_outlives_the_executions_deadline(log: EventLog, redis: Client) -> None:
-    await claim(log, "e", "w1", 5_000)
+    await take(log, "w1")
     assert await redis.pttl(log_key("e")) > 5_000_000

@@ -14,8 +14,9 @@ from machpay import Skill, SkillError, SkillInput
 from machpay._position import Position
 from machpay.pricing import Pricing
 from shared.jobs import Execute
+from shared.ledger import Ledger
 from shared.log import Entry, EventLog, LogError
-from shared.overdue import end_if_overdue
+from shared.overdue import end_if_unclaimed
 from shared.redis import Client
 from shared.terms import Terms, decode_terms
 from tests.rollback import roll_back
@@ -62,7 +63,11 @@ def log(redis: Client) -> EventLog:
 
 @pytest.fixture
 def executor(log: EventLog) -> Executor:
-    return Executor(log, SKILLS, "w1")
+    return Executor(log, ledger_of(log), SKILLS, "w1")
+
+
+def ledger_of(log: EventLog) -> Ledger:
+    return Ledger(log._redis, log)
 
 
 async def start(
@@ -136,7 +141,9 @@ async def test_a_fenced_worker_stops_by_itself_and_leaves_the_job(log: EventLog)
 
     fields = await start(log, "busy")
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(expect_retry(Executor(log, {"busy": busy}, "w1"), fields))
+        running = tasks.create_task(
+            expect_retry(Executor(log, ledger_of(log), {"busy": busy}, "w1"), fields)
+        )
 
         async def delivered() -> bool:
             return (await last(log)).type == b"chunk"
@@ -190,7 +197,9 @@ async def test_a_log_that_lost_its_tail_ends_with_log_lost(
 
     fields = await start(log, "words")
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(Executor(log, {"words": slow}, "w1").execute({}, **fields))
+        tasks.create_task(
+            Executor(log, ledger_of(log), {"words": slow}, "w1").execute({}, **fields)
+        )
 
         async def delivered() -> bool:
             return (await last(log)).position == Position(1, 4)
@@ -234,7 +243,7 @@ async def test_a_claimed_execution_is_never_overdue(log: EventLog) -> None:
     fields = await start(log, "words", words=["a"], created_at=1)
     terms = decode_terms(fields["terms"])  # type: ignore[arg-type]
     await log.append("e", Position(1, 2), [("claim", b"{}")])
-    assert not await end_if_overdue(log, "e", terms)
+    assert not await end_if_unclaimed(log, "e", terms)
     assert (await last(log)).type == b"claim"
 
 

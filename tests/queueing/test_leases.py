@@ -10,7 +10,7 @@ from shared.jobs import Execute, Queue
 from shared.keys import BELL, LEASE_PREFIX, QUEUE, job_key
 from shared.redis import Client
 from shared.terms import Terms
-from workers.leases import Leases
+from workers.leases import Leases, Renewed
 
 LEASE = 10.0
 TERMS = Terms(owner="alice", skill_id="words", created_at=1)
@@ -105,7 +105,7 @@ async def test_a_lapsed_lease_makes_the_job_due_for_others(
     await leases.pick(1)
     await lapse(redis, "a")
     assert [job.job_id for job in await others.pick(1)] == ["a"]
-    assert await leases.renew(["a"]) == ["a"]
+    assert await leases.renew(["a"]) == Renewed(["a"], [])
 
 
 async def test_a_lease_lasts_as_long_as_it_says(put: Put, leases: Leases, redis: Client) -> None:
@@ -121,7 +121,7 @@ async def test_renewing_moves_lease_and_score(put: Put, leases: Leases, redis: C
     assert due is not None
     await redis.pexpire(LEASE_PREFIX + "a", 3_000)
     await redis.zadd(QUEUE, {"a": due - 7_000, "b": due - 7_000})  # seven seconds later
-    assert await leases.renew(["a", "b"]) == []
+    assert await leases.renew(["a", "b"]) == Renewed([], [])
     assert await redis.pttl(LEASE_PREFIX + "a") > 9_000
     for name in ("a", "b"):
         renewed = await redis.zscore(QUEUE, name)
@@ -135,7 +135,7 @@ async def test_a_lapsed_lease_that_nobody_took_is_taken_again(
     await put("a")
     await leases.pick(1)
     await lapse(redis, "a")
-    assert await leases.renew(["a"]) == []
+    assert await leases.renew(["a"]) == Renewed([], [])
     assert await others.pick(1) == []
 
 
@@ -145,7 +145,7 @@ async def test_renewing_a_finished_job_does_not_revive_it(
     await put("a")
     await leases.pick(1)
     await leases.finish("a", None, None)
-    assert await leases.renew(["a"]) == []
+    assert await leases.renew(["a"]) == Renewed([], ["a"])
     assert await redis.zcard(QUEUE) == 0
     assert not await redis.exists(LEASE_PREFIX + "a")
 
@@ -228,7 +228,7 @@ async def test_what_lapsed_while_redis_was_away_is_left_to_its_holder(
     await put("new")
     assert [job.job_id for job in await others.pick(5)] == ["new"]
     assert await others.pick(5) == []
-    assert await leases.renew(["running"]) == []
+    assert await leases.renew(["running"]) == Renewed([], [])
     assert await redis.get(LEASE_PREFIX + "running") == b"me"
 
 
@@ -241,7 +241,7 @@ async def test_a_renewal_that_ends_an_outage_spares_too(
     await run_once(redis, "running")
     others._contact_ms -= 30_000
     await lapse(redis, "running")
-    assert await others.renew(["theirs"]) == []
+    assert await others.renew(["theirs"]) == Renewed([], [])
     assert await others.pick(5) == []
 
 

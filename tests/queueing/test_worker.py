@@ -17,7 +17,7 @@ from shared.redis import connect_queue
 from shared.terms import Terms
 from tests.waiting import eventually
 from workers import worker as module
-from workers.leases import Leases
+from workers.leases import Leases, Renewed
 from workers.worker import Worker
 
 TERMS = Terms(owner="alice", skill_id="words", created_at=1)
@@ -482,5 +482,5 @@ async def test_a_worker_that_starts_in_an_outage_takes_nothing_over_at_its_end(
             own.start()
             await jobs.have_run("new")
             assert jobs.ran == ["new"]
-            assert await holder.renew(["running"]) == []
+            assert await holder.renew(["running"]) == Renewed([], [])
         await redis.aclose(close_connection_pool=True)
