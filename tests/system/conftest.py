@@ -8,7 +8,11 @@ import pytest
 from ops.system import System
 
 SKILLS = ",".join(
-    f"tests.system.skills:{name}" for name in ("count", "impatient", "relay", "plain", "odd")
+    f"tests.system.skills:{name}"
+    for name in (
+        *("count", "impatient", "relay", "plain", "odd", "silent"),
+        *("restarts", "replays", "continues", "fickle", "poison"),
+    )
 )
 SETTINGS = {"MACHPAY_SKILLS": SKILLS, "MACHPAY_LEASE": "2", "MACHPAY_GRACE": "2"}
 

@@ -1,8 +1,11 @@
 """Skills for tests on the real system."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from machpay import Chunk, Skill, SkillError, SkillInput, Usage
@@ -40,6 +43,57 @@ async def count_async(input: SkillInput) -> AsyncIterator[str | Chunk | Usage]:
         yield Chunk(f"{number} ", data={"progress": (number + 1) / n})
         await asyncio.sleep(float(input.data.get("pause", 0)))
     yield Usage(tokens=100)
+
+
+def _count(input: SkillInput) -> Iterator[str]:
+    """Yield ``n`` words, ``pause`` s between two of them; go on from what was delivered."""
+    done = input.resume.chunks if input.resume is not None else 0
+    for number in range(done, int(input.data.get("n", 3))):
+        yield f"{number} "
+        time.sleep(float(input.data.get("pause", 0)))
+
+
+restarts = Skill(id="restarts", on_interrupt="restart")
+restarts.stream_handler(_count)
+replays = Skill(id="replays", on_interrupt="replay")
+replays.stream_handler(_count)
+continues = Skill(id="continues", on_interrupt="continue")
+continues.stream_handler(_count)
+
+fickle = Skill(id="fickle", on_interrupt="replay")
+
+
+@fickle.stream_handler
+def say_something_else(input: SkillInput) -> Iterator[str]:
+    """Yield other words in every attempt."""
+    for number in range(int(input.data["n"])):
+        yield f"{input.attempt}:{number} "
+        time.sleep(0.05)
+
+
+poison = Skill(id="poison", on_interrupt="continue")
+
+
+@poison.stream_handler
+def kill_the_worker(input: SkillInput) -> Iterator[str]:
+    """End the worker's process as a crash in native code would."""
+    yield f"{input.attempt} "
+    while not Path(input.data["delivered"]).exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+silent = Skill(id="silent", idle_timeout=5.0)
+
+
+@silent.stream_handler
+async def say_nothing(input: SkillInput) -> AsyncIterator[str]:
+    """Yield one word, then nothing; leave a file when stopped."""
+    yield "so far "
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        Path(input.data["stopped"]).touch()  # noqa: ASYNC240 - a file in memory
 
 
 plain = Skill(id="plain")
