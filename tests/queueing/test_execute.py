@@ -267,3 +267,107 @@ async def test_cancelling_the_job_stops_the_handler_and_leaves_the_log_open(
     with pytest.raises(asyncio.CancelledError):
         await running
     assert (await last(log)).type == b"chunk"
+
+
+async def running(executor: Executor, log: EventLog) -> "asyncio.Task[None]":
+    """Begin an execution that goes on until it is stopped; returns once it has delivered."""
+    fields = await start(log, "endless")
+    task = asyncio.ensure_future(executor.execute({}, **fields))
+
+    async def delivered() -> bool:
+        return (await last(log)).type == b"chunk"
+
+    await eventually(delivered, "the first chunk")
+    return task
+
+
+async def test_a_stop_ends_a_handler_that_says_nothing(log: EventLog, executor: Executor) -> None:
+    task = await running(executor, log)
+    await log.conclude("e", b'{"code":"cancelled","message":""}')
+    executor.stop("e")
+    async with asyncio.timeout(20):
+        await task
+    (key,) = await log._redis.keys("machpay:ledger:alice:*")
+    assert await log._redis.execute_command("HKEYS", key) == [b"e"]
+
+
+async def test_a_stop_for_what_has_not_ended_leaves_the_job(
+    log: EventLog, executor: Executor
+) -> None:
+    task = await running(executor, log)
+    executor.stop("e")
+    async with asyncio.timeout(20):
+        with pytest.raises(Retry):
+            await task
+
+
+async def test_a_stop_between_the_claim_and_the_handler_is_not_lost(
+    log: EventLog, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = await start(log, "endless")
+    append = log.append
+
+    async def append_and_stop(execution_id: str, *arguments: object, **options: object) -> None:
+        await append(execution_id, *arguments, **options)  # type: ignore[arg-type]
+        await log.conclude(execution_id, b'{"code":"cancelled","message":""}')
+        executor.stop(execution_id)  # before the claim's answer is taken
+
+    monkeypatch.setattr(log, "append", append_and_stop)
+    async with asyncio.timeout(20):
+        await executor.execute({}, **fields)
+    assert [entry.type for entry in await log.read("e")] == [b"start", b"claim", b"error"]
+
+
+@pytest.mark.parametrize("state", ["ended", "another's", "ours"])
+async def test_a_job_that_the_queue_forgot_is_looked_up_in_its_log(
+    log: EventLog, executor: Executor, state: str
+) -> None:
+    task = await running(executor, log)
+    top = (await last(log)).position
+    if state == "ended":
+        await log.conclude("e", b'{"code":"cancelled","message":""}')
+    elif state == "another's":
+        await log.append("e", Position(top.attempt + 1, top.seq + 1), [("claim", b"{}")])
+    await executor.look("e")
+    if state == "ours":
+        await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([task])
+    assert task.cancelled() == (state == "ours")
+    assert task.cancelled() or (task.exception() is None) == (state == "ended")
+
+
+async def test_a_shutdown_hands_over_with_a_note(log: EventLog, executor: Executor) -> None:
+    task = await running(executor, log)
+    executor.shut_down()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await last(log)).type == b"handover"
+
+
+async def test_what_was_continued_counts_on(log: EventLog) -> None:
+    goes_on = Skill(id="goes-on", on_interrupt="continue", max_output_bytes=8)
+
+    @goes_on.stream_handler
+    def say(input: SkillInput) -> Iterator[str]:
+        resume = input.resume
+        assert resume is not None
+        yield f"{resume.text}{resume.chunks}"
+        yield "over"
+
+    fields = await start(log, "goes-on")
+    payload = b'{"text":"abcd","index":0,"timestamp":1}'
+    await log.append("e", Position(1, 2), [("claim", b'{"worker":"w","at":1}'), ("chunk", payload)])
+    terms = decode_terms(fields["terms"])  # type: ignore[arg-type]
+    long = msgspec.structs.replace(terms, timeout=1e10)
+    job = Execute.of("e", {}, long)
+    executor = Executor(log, ledger_of(log), {"goes-on": goes_on}, "w2")
+    await executor.execute({}, **msgspec.to_builtins(job, builtin_types=(bytes,)))
+    entries = await log.read("e")
+    chunks = [msgspec.json.decode(entry.data) for entry in entries if entry.type == b"chunk"]
+    # "abcd" and "abcd1" are 9 bytes: the second is over the limit already.
+    assert [chunk["text"] for chunk in chunks] == ["abcd"]
+    assert b"output_limit" in entries[-1].data

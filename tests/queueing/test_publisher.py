@@ -126,3 +126,14 @@ async def test_a_refusal_ends_the_publisher(
     await publisher.publish([chunk(0)])
     with pytest.raises(type(error)):
         await publisher.run()
+
+
+async def test_an_aborted_publisher_ends_with_the_reason(
+    log: GatedLog, publisher: Publisher
+) -> None:
+    log.gate.set()
+    publisher.abort(LookupError("stop"))
+    await publisher.publish([chunk(0)])
+    with pytest.raises(LookupError):
+        await publisher.run()
+    assert log.batches == []
