@@ -13,17 +13,17 @@ from redis.exceptions import RedisError
 from edge.hub import Hub
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
-from machpay._position import ORIGIN, Position, is_execution_id
+from machpay._position import ORIGIN, Position, is_chosen_id, is_execution_id
 from machpay._wire import encode_payload
 from machpay.events import StartEvent
 from machpay.serve.executions import (
-    ApiError,
     ExecutionInfo,
     Place,
     SkillInfo,
     Started,
     StartRequest,
     Unavailable,
+    execution_not_found,
     idempotency_mismatch,
 )
 from shared.jobs import JOB_TTL, Execute, Queue
@@ -113,8 +113,9 @@ class RedisExecutions:
             skill_id=skill.id,
             created_at=time.time_ns() // 1_000_000,
             pricing=skill.pricing,
-            timeout=skill.timeout,
+            timeout=request.options.limit(skill.timeout),
             queue_timeout=skill.queue_timeout,
+            cancel_after=request.options.cancel_after,
             fingerprint=request.fingerprint(),
         )
         job = Execute.of(execution_id, request.input, terms)
@@ -147,7 +148,7 @@ class RedisExecutions:
         return Started(execution_id)
 
     async def _replay(self, execution_id: str, request: StartRequest) -> Started:
-        """Answer a start that was made before, under the same idempotency key."""
+        """Answer a start that was made before, under the same idempotency key or id."""
         summary = await self._summary(execution_id, request.account, ORIGIN)
         if summary.terms.fingerprint != request.fingerprint():
             raise idempotency_mismatch()
@@ -158,7 +159,15 @@ class RedisExecutions:
         return Started(execution_id, replayed=True)
 
     async def cancel(self, execution_id: str, account: str) -> None:
-        """End an execution with ``error cancelled``: its worker is fenced off at its next append."""
+        """End an execution with ``error cancelled``: its worker is fenced off at its next append.
+
+        One that is not there yet, under an id that a client may choose, is barred: whichever of its
+        start and its end comes first, it ends.
+        """
+        if is_chosen_id(execution_id):
+            async with _reachable():
+                if await self._log.bar(execution_id, account):
+                    return
         await self._summary(execution_id, account, ORIGIN)
         async with _reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
@@ -197,8 +206,7 @@ class RedisExecutions:
             async with _reachable():
                 summary = await self._log.describe(execution_id, at)
         if summary is None or summary.terms.owner != account:
-            # One answer for unknown, expired and foreign: nobody learns which ids exist.
-            raise ApiError(404, "execution_not_found", "There is no such execution.")
+            raise execution_not_found()
         return summary
 
 
