@@ -13,17 +13,17 @@ from redis.exceptions import RedisError
 from edge.hub import Hub
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
-from machpay._position import ORIGIN, Position, is_execution_id
+from machpay._position import ORIGIN, Position, is_chosen_id, is_execution_id
 from machpay._wire import encode_payload
 from machpay.events import StartEvent
 from machpay.serve.executions import (
-    ApiError,
     ExecutionInfo,
     Place,
     SkillInfo,
     Started,
     StartRequest,
     Unavailable,
+    execution_not_found,
     idempotency_mismatch,
 )
 from shared.jobs import JOB_TTL, Execute, Queue
@@ -116,9 +116,10 @@ class RedisExecutions:
             skill_id=skill.id,
             created_at=time.time_ns() // 1_000_000,
             pricing=skill.pricing,
-            timeout=skill.timeout,
+            timeout=request.options.limit(skill.timeout),
             queue_timeout=skill.queue_timeout,
             idle_timeout=skill.idle_timeout,
+            cancel_after=request.options.cancel_after,
             fingerprint=request.fingerprint(),
         )
         job = Execute.of(execution_id, request.input, terms)
@@ -145,7 +146,7 @@ class RedisExecutions:
         except Exception:
             # With a name of its own it can be started again, and is queued then. Else nobody will
             # run it, as far as we know: whatever its job does, its log has ended.
-            if request.idempotency_key is None:
+            if request.idempotency_key is None and request.chosen_id is None:
                 with suppress(Unavailable):
                     async with _reachable():
                         await self._log.conclude(execution_id, encode_payload(INTERNAL))
@@ -153,18 +154,26 @@ class RedisExecutions:
         return Started(execution_id)
 
     async def _replay(self, execution_id: str, request: StartRequest) -> Started:
-        """Answer a start that was made before, under the same idempotency key."""
+        """Answer a start that was made before, under the same idempotency key or id."""
         summary = await self._summary(execution_id, request.account, ORIGIN)
         if summary.terms.fingerprint != request.fingerprint():
             raise idempotency_mismatch()
-        if summary.last.type == b"start":
+        if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
             async with _reachable():
                 await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
         return Started(execution_id, replayed=True)
 
     async def cancel(self, execution_id: str, account: str) -> None:
-        """End an execution with ``error cancelled``; whoever runs it is fenced off, and told."""
+        """End an execution with ``error cancelled``; whoever runs it is fenced off, and told.
+
+        One that is not there yet, under an id that a client may choose, is barred: whichever of its
+        start and its end comes first, it ends.
+        """
+        if is_chosen_id(execution_id):
+            async with _reachable():
+                if await self._log.bar(execution_id, account):
+                    return
         await self._summary(execution_id, account, ORIGIN)
         async with _reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
@@ -207,8 +216,7 @@ class RedisExecutions:
             async with _reachable():
                 summary = await self._log.describe(execution_id, at)
         if summary is None or summary.terms.owner != account:
-            # One answer for unknown, expired and foreign: nobody learns which ids exist.
-            raise ApiError(404, "execution_not_found", "There is no such execution.")
+            raise execution_not_found()
         return summary
 
 
