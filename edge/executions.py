@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from redis.exceptions import RedisError
 
 from edge.hub import Hub
+from edge.readers import Readers
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
 from machpay._position import ORIGIN, Position, is_chosen_id, is_execution_id
@@ -50,6 +51,7 @@ class RedisExecutions:
         registry: The live registry.
         hub: This process's hub.
         overdue: Ends what nobody runs any more.
+        readers: Says who is read, where that matters.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class RedisExecutions:
         registry: Registry,
         hub: Hub,
         overdue: Overdue,
+        readers: Readers,
     ) -> None:
         self._log = log
         self._queue = queue
         self._registry = registry
         self._hub = hub
         self._overdue = overdue
+        self._readers = readers
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,10 +77,12 @@ class RedisExecutions:
             # Starts are owned here: they go on when their request is cancelled.
             self._tasks = tasks
             hub = tasks.create_task(self._run_hub(), name="hub")
+            readers = tasks.create_task(self._readers.run(), name="readers")
             try:
                 yield
             finally:
                 hub.cancel()
+                readers.cancel()
 
     async def _run_hub(self) -> None:
         try:
@@ -106,6 +112,8 @@ class RedisExecutions:
         outcome = await asyncio.shield(begun)
         if isinstance(outcome, Exception):
             raise outcome
+        if request.options.cancel_after is not None:
+            self._readers.expect(outcome.execution_id)
         return outcome
 
     async def _begin(self, request: StartRequest) -> Started:
@@ -186,6 +194,8 @@ class RedisExecutions:
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands."""
         summary = await self._summary(execution_id, account, after)
+        if summary.terms.cancel_after is not None:
+            self._readers.expect(execution_id)
         if after == ORIGIN or (summary.found and after != summary.last.position):
             return Place.WITHIN
         if not summary.found:
@@ -194,7 +204,7 @@ class RedisExecutions:
 
     def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
         """Read frames."""
-        return self._hub.read(execution_id, after)
+        return self._readers.counted(execution_id, self._hub.read(execution_id, after))
 
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from edge import executions as module
 from edge.executions import RedisExecutions
 from edge.hub import Hub
+from edge.readers import Readers
 from machpay._options import Options
 from machpay._position import ORIGIN, Position
 from machpay.serve.executions import (
@@ -26,6 +27,7 @@ from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import QUEUE, bar_key, job_key, log_key
 from shared.log import EventLog, Fenced, LogError
+from shared.presence import Presence
 from shared.redis import Client
 from shared.registry import Registry
 from tests.edges.wiring import overdue_of
@@ -47,7 +49,10 @@ class Edge:
         self.queue = Queue(redis)
         overdue = overdue_of(self.log)
         self.hub = Hub(self.log, url, overdue)
-        self.executions = RedisExecutions(self.log, self.queue, Registry(redis), self.hub, overdue)
+        readers = Readers(Presence(redis))
+        self.executions = RedisExecutions(
+            self.log, self.queue, Registry(redis), self.hub, overdue, readers
+        )
 
     async def queued(self) -> int:
         return int(await self.redis.zcard(QUEUE))
