@@ -26,6 +26,7 @@ from machpay.serve.executions import (
     Unavailable,
     idempotency_mismatch,
 )
+from machpay.serve.turn import Turn
 from shared.jobs import JOB_TTL, Execute, Queue
 from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
 from shared.overdue import end_if_overdue
@@ -172,9 +173,9 @@ class RedisExecutions:
             return Place.BEYOND
         return Place.AFTER_END if summary.last.terminal else Place.WITHIN
 
-    def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    def read(self, execution_id: str, after: Position, turn: Turn) -> AsyncIterator[bytes]:
         """Read frames."""
-        return self._hub.read(execution_id, after)
+        return self._hub.read(execution_id, after, turn)
 
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""

@@ -17,6 +17,7 @@ from edge.tail import Reader, Tail
 from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
+from machpay.serve.turn import Turn
 from shared.cancellation import cancelled
 from shared.keys import execution_of, log_key
 from shared.log import READ_COUNT, Entry, EventLog, parse_batch
@@ -51,7 +52,6 @@ class Hub:
         self._heartbeat = heartbeat
         self._tails: dict[str, Tail] = {}
         self._subscription = Subscription(url, self._pushed, self._reconnected)
-        self._draining = False
 
     async def run(self) -> None:
         """Serve readers until cancelled."""
@@ -60,13 +60,7 @@ class Hub:
             tasks.create_task(self._subscription.run(), name="subscription")
             tasks.create_task(self._tick(), name="heartbeats")
 
-    def drain(self) -> None:
-        """End every reader at its next event boundary, and new ones at once."""
-        self._draining = True
-        for tail in self._tails.values():
-            tail.wake()
-
-    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    async def read(self, execution_id: str, after: Position, turn: Turn) -> AsyncIterator[bytes]:
         """Read frames after a position, live, until the terminal event.
 
         A Redis that is away is waited for.
@@ -74,16 +68,19 @@ class Hub:
         Args:
             execution_id: The execution.
             after: An entry of its log, or the origin.
+            turn: When it has to go.
 
         Yields:
             Frames, several joined, or a heartbeat; always whole events. The iterator ends after
-            the terminal event, or early when the edge drains: the client then reconnects.
+            the terminal event, or early when its turn has come: the client then reconnects. Not
+            before its first event, though: it would not know what to resume.
         """
         loop = asyncio.get_running_loop()
         reader = Reader(after, loop.time())
+        turn.on_come(reader.wake)
         tail: Tail | None = None
         try:
-            while not self._draining:
+            while not turn.came or reader.position == ORIGIN:
                 block, ended = await self._next(execution_id, tail, reader)
                 if block:
                     reader.sent_at = loop.time()
@@ -94,7 +91,7 @@ class Hub:
                     # All that was there is sent, and it has no end yet: from here on, live.
                     tail = self._join(execution_id, reader)
                 elif not block:
-                    await (asyncio.sleep(TICK) if tail is None else reader.wait())
+                    await reader.wait(TICK if tail is None else None)
                     if loop.time() - reader.sent_at >= self._heartbeat:
                         reader.sent_at = loop.time()
                         yield HEARTBEAT

@@ -36,14 +36,22 @@ class Reader:
         self._woken = False
         self._future: asyncio.Future[None] | None = None
 
-    async def wait(self) -> None:
-        """Wait until :meth:`wake`, or not at all when that happened since the last wait."""
+    async def wait(self, limit: float | None = None) -> None:
+        """Wait until :meth:`wake`, or not at all when that happened since the last wait.
+
+        Args:
+            limit: For how long at most, in s.
+        """
         if not self._woken:
-            self._future = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._future = loop.create_future()
+            timer = None if limit is None else loop.call_later(limit, self.wake)
             try:
                 await self._future
             finally:
                 self._future = None
+                if timer is not None:
+                    timer.cancel()
         self._woken = False
 
     def wake(self) -> None:

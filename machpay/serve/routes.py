@@ -48,8 +48,9 @@ from machpay.serve.responses import (
     retry_later,
     was_told_lost,
 )
+from machpay.serve.streams import OpenStream, Streams
 
-Show: TypeAlias = Callable[[AsyncIterator[bytes]], Response]
+Show: TypeAlias = Callable[[AsyncIterator[bytes], OpenStream], Response]
 """Makes the answer that streams frames."""
 
 RETRY_AFTER: Final = 1
@@ -60,6 +61,7 @@ def routes(
     executions: Executions,
     *,
     drain: Drain,
+    streams: Streams,
     account_of: Callable[[Request], str] = lambda _: "default",
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> list[BaseRoute]:
@@ -68,10 +70,11 @@ def routes(
     Args:
         executions: What runs and reads executions.
         drain: Whether the process is on its way out.
+        streams: The process's open streams.
         account_of: Who makes a request; may raise :class:`ApiError`.
         max_body_bytes: The largest request body.
     """
-    surface = Surface(executions, drain, account_of, max_body_bytes)
+    surface = Surface(executions, drain, streams, account_of, max_body_bytes)
     return [
         Route("/v1/skills", surface.list_skills, methods=["GET"]),
         Route("/v1/skills/{skill_id}", surface.show_skill, methods=["GET"]),
@@ -90,6 +93,7 @@ class Surface:
     Args:
         executions: As for :func:`routes`, like the rest.
         drain: Whether the process is on its way out.
+        streams: The process's open streams.
         account_of: Who makes a request.
         max_body_bytes: The largest request body.
     """
@@ -98,10 +102,12 @@ class Surface:
         self,
         executions: Executions,
         drain: Drain,
+        streams: Streams,
         account_of: Callable[[Request], str],
         max_body_bytes: int,
     ) -> None:
         self.executions = executions
+        self.streams = streams
         self._drain = drain
         self.account_of = account_of
         self.max_body_bytes = max_body_bytes
@@ -123,9 +129,10 @@ class Surface:
             # A client that was cut off repeats its request, with its cursor: that must not start,
             # and bill, a second execution.
             return await self.resume(request, cursor)
-        started = await self._start(request)
-        frames = self.executions.read(started.execution_id, ORIGIN)
-        return EventStream(frames, headers=_replayed(started))
+        with self.streams.opening(request.receive) as stream:
+            started = await self._start(request)
+            frames = self.executions.read(started.execution_id, ORIGIN, stream)
+            return EventStream(frames, stream, headers=_replayed(started))
 
     async def start(self, request: Request) -> Response:
         """Start in the background."""
@@ -186,17 +193,18 @@ class Surface:
         account = self.account_of(request)
         if was_told_lost(after):
             return nothing_follows(request.method)
-        if self._drain.draining:
-            return retry_later()
         try:
             place = await self.executions.locate(execution_id, account, after)
         except Unavailable:
             return retry_later()
         if place is Place.AFTER_END:
             return nothing_follows(request.method)
+        if self._drain.draining:
+            return retry_later(elsewhere=True)
+        stream = self.streams.open(request.receive)
         if place is Place.BEYOND:
-            return show(log_lost(execution_id, after))
-        return show(self.executions.read(execution_id, after))
+            return show(log_lost(execution_id, after), stream)
+        return show(self.executions.read(execution_id, after, stream), stream)
 
     async def _skill(self, request: Request) -> SkillInfo:
         skill = await self.executions.skill(request.path_params["skill_id"])

@@ -8,7 +8,8 @@ import pytest
 from ops.system import System
 
 SKILLS = ",".join(
-    f"tests.system.skills:{name}" for name in ("count", "impatient", "relay", "plain", "odd")
+    f"tests.system.skills:{name}"
+    for name in ("count", "impatient", "relay", "plain", "bulky", "odd")
 )
 SETTINGS = {"MACHPAY_SKILLS": SKILLS, "MACHPAY_LEASE": "2", "MACHPAY_GRACE": "2"}
 

@@ -352,7 +352,14 @@ def test_a_handler_that_runs_too_long(http: httpx.Client) -> None:
 
 def test_the_registry(http: httpx.Client) -> None:
     skills = http.get("/v1/skills").json()["skills"]
-    assert [skill["id"] for skill in skills] == ["count", "impatient", "odd", "plain", "relay"]
+    assert [skill["id"] for skill in skills] == [
+        "bulky",
+        "count",
+        "impatient",
+        "odd",
+        "plain",
+        "relay",
+    ]
     assert all(skill["live"] for skill in skills)
     one = http.get("/v1/skills/count").json()
     assert (one["name"], one["pricing"]["base_usd"]) == ("Count", 0.01)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +12,9 @@ import pytest
 from ops.ports import free_port
 from ops.system import System
 from tests.system.conftest import SETTINGS
+from tests.system.streaming import Stream, numbers, texts
 from tests.waiting import wait_until
-from tests.wire import WireEvent, check, check_prefix, check_retry_only
+from tests.wire import check, check_prefix, check_retry_only
 
 OUTAGE = float(os.environ.get("TEST_OUTAGE", 2 * float(SETTINGS["MACHPAY_LEASE"])))
 """How long Redis is away in the test of a long outage, in s: longer than a lease."""
@@ -25,52 +25,6 @@ def system() -> Iterator[System]:
     """A system that a test may break."""
     with System(processes={"edge": 1, "worker": 1}, settings=SETTINGS) as running:
         yield running
-
-
-class Stream:
-    """A client in a thread: what it got so far, and how it ended."""
-
-    def __init__(self, url: str, path: str, *, body: Any = None, cursor: str | None = None) -> None:
-        self.received = b""
-        self.status = 0
-        self.failure: Exception | None = None
-        headers = {"Last-Event-ID": cursor} if cursor else {}
-        self._arguments = ("POST" if body is not None else "GET", url + path, body, headers)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        method, url, body, headers = self._arguments
-        try:
-            with (
-                httpx.Client(timeout=60, trust_env=False) as client,
-                client.stream(method, url, json=body, headers=headers) as response,
-            ):
-                self.status = response.status_code
-                for piece in response.iter_raw():
-                    self.received += piece
-        except httpx.HTTPError as error:
-            self.failure = error
-
-    @property
-    def events(self) -> list[WireEvent]:
-        return check_prefix(self.received)
-
-    def wait_for_chunks(self, count: int) -> None:
-        wait_until(lambda: self.received.count(b"event: chunk") >= count, f"{count} chunks")
-
-    def wait(self) -> "Stream":
-        self._thread.join(60)
-        assert not self._thread.is_alive(), f"the stream never ended: {self.received[-300:]!r}"
-        return self
-
-
-def texts(events: list[WireEvent]) -> list[str]:
-    return [event.data["text"] for event in events if event.event == "chunk"]
-
-
-def numbers(count: int) -> list[str]:
-    return [f"{n} " for n in range(count)]
 
 
 def start(system: System, **data: Any) -> Stream:
