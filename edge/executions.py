@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from redis.exceptions import RedisError
 
 from edge.hub import Hub
+from edge.pieces import Pace
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
 from machpay._position import ORIGIN, Position, is_execution_id
@@ -184,12 +185,14 @@ class RedisExecutions:
             async with _reachable():
                 await end_if_overdue(self._log, execution_id, summary.terms)
         snapshot = Snapshot(execution_id, summary.terms)
-        position = ORIGIN
+        position, pace, more = ORIGIN, Pace(), True
         async with _reachable():
-            while entries := await self._log.read(execution_id, position):
+            while more:
+                entries, more = await self._hub.pieces.read(execution_id, position, pace)
                 for entry in entries:
                     snapshot.add(entry)
-                position = entries[-1].position
+                if entries:
+                    position = entries[-1].position
         return snapshot.info()
 
     async def _summary(self, execution_id: str, account: str, at: Position) -> Summary:

@@ -12,6 +12,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from edge.pieces import Pieces
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
 from machpay._position import ORIGIN, Position
@@ -20,7 +21,7 @@ from machpay.serve.responses import log_lost_frame
 from machpay.serve.turn import Turn
 from shared.cancellation import cancelled
 from shared.keys import execution_of, log_key
-from shared.log import READ_COUNT, Entry, EventLog, parse_batch
+from shared.log import Entry, EventLog, parse_batch
 from shared.overdue import end_if_overdue, queue_time_left
 from shared.redis import is_away
 
@@ -45,10 +46,14 @@ class Hub:
         log: The event logs.
         url: The logs' Redis, for the subscription.
         heartbeat: After how much silence a reader gets a heartbeat, in s.
+
+    Attributes:
+        pieces: What reads the logs.
     """
 
     def __init__(self, log: EventLog, url: str, *, heartbeat: float = 15.0) -> None:
         self._log = log
+        self.pieces = Pieces(log)
         self._heartbeat = heartbeat
         self._tails: dict[str, Tail] = {}
         self._subscription = Subscription(url, self._pushed, self._reconnected)
@@ -123,14 +128,15 @@ class Hub:
         after = reader.position
         known = after != ORIGIN
         try:
-            entries = await self._log.read(execution_id, after, inclusive=known)
+            entries, reader.behind = await self.pieces.read(
+                execution_id, after, reader.pace, inclusive=known
+            )
         except (RedisError, OSError) as error:
             if not is_away(error):
                 raise
             return b"", False  # it is still behind, and tries again at the next tick
         if not entries or (known and entries[0].position != after):
             return log_lost_frame(execution_id, after), True
-        reader.behind = len(entries) == READ_COUNT
         reader.position = entries[-1].position
         return frames(execution_id, entries[known:]), entries[-1].terminal
 
@@ -188,9 +194,12 @@ class Hub:
             tail.overdue_at = asyncio.get_running_loop().time() + left
 
     async def _catch_up(self, tail: Tail) -> None:
-        while tail.top is not None and not tail.ended:
+        more = True
+        while more and tail.top is not None and not tail.ended:
             top = tail.top
-            entries = await self._log.read(tail.execution_id, top, inclusive=True)
+            entries, more = await self.pieces.read(
+                tail.execution_id, top, tail.pace, inclusive=True
+            )
             if not entries or entries[0].position != top:
                 # Our newest entry is gone: the log was rolled back, or has expired.
                 tail.lost = tail.top == top
@@ -199,8 +208,6 @@ class Hub:
             for entry in entries[1:]:
                 tail.take(entry.position, [(entry.type, entry.data)], now)
             tail.heard_at = now
-            if len(entries) < READ_COUNT:
-                return
 
     def _pushed(self, channel: str, payload: bytes) -> None:
         tail = self._tails.get(execution_of(channel))

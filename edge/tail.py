@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from edge.pieces import Pace
 from machpay._position import Position
 from machpay._wire import FRAME
 
@@ -25,12 +26,14 @@ class Reader:
         position: The last entry that the client was sent, or that it has by its cursor.
         behind: It needs the log, not just the tail.
         sent_at: When something was last sent to the client, by the loop's clock, in s.
+        pace: At which it reads the log.
     """
 
-    __slots__ = ("_future", "_woken", "behind", "position", "sent_at")
+    __slots__ = ("_future", "_woken", "behind", "pace", "position", "sent_at")
 
     def __init__(self, position: Position, now: float) -> None:
         self.position = position
+        self.pace = Pace()
         self.behind = True
         self.sent_at = now
         self._woken = False
@@ -78,6 +81,7 @@ class Tail:
         readers: Who reads it here.
         idle_ticks: For how many ticks of the hub nobody did.
         closed: The hub forgot it.
+        pace: At which the log is read.
     """
 
     def __init__(self, execution_id: str, now: float) -> None:
@@ -92,6 +96,7 @@ class Tail:
         self.readers: set[Reader] = set()
         self.idle_ticks = 0
         self.closed = False
+        self.pace = Pace()
         self._prefix = execution_id.encode() + b"."
         self._base = 0
         self._frames: list[bytes] = []
