@@ -30,7 +30,7 @@ class Waiting(MemoryExecutions):
     """Executions whose start goes on when it is told to."""
 
     def __init__(self, gates: Gates) -> None:
-        super().__init__(gates.skills)
+        super().__init__(gates.skills, heartbeat=LONG)
         self.starting = False
         self.proceed = threading.Event()
         self.proceed.set()
@@ -123,7 +123,7 @@ def rest_of(connection: socket.socket, received: bytes = b"") -> Raw:
 @pytest.mark.parametrize("http", PROTOCOLS)
 def test_an_old_stream_is_closed_on_a_boundary_with_its_connection(gates: Gates, http: str) -> None:
     with running(gates, max_age=0.1, http=http) as server, server.stream("g") as connection:
-        # Idle from its first chunk on, and its heartbeat is far away.
+        # Idle from its first chunk on, without a heartbeat.
         answer = rest_of(connection)
         assert answer.complete
         seen = check(answer.body, complete=False)
@@ -164,8 +164,7 @@ async def test_every_stream_has_an_age_of_its_own() -> None:
     streams = Streams(max_age=LONG)
     opened = [streams.open(nothing) for _ in range(50)]
     ages = {stream._timer.when() - now for stream in opened if stream._timer is not None}
-    assert len(ages) == 50
-    assert AGES[0] * LONG <= min(ages) < max(ages) < AGES[1] * LONG + 1
+    assert AGES[0] * LONG <= min(ages) < 0.95 * LONG < 1.05 * LONG < max(ages) < AGES[1] * LONG + 1
     for stream in opened:
         stream.close()
     assert all(stream._timer is None or stream._timer.cancelled() for stream in opened)
@@ -188,7 +187,7 @@ async def test_a_drain_spreads_turns_over_its_window_and_takes_none_back() -> No
     now = loop.time()
     turns = {stream._timer.when() - now for stream in [*opened, late] if stream._timer is not None}
     assert len(turns) == 51
-    assert max(turns) <= 10.0
+    assert min(turns) < 3.0 < 7.0 < max(turns) <= 10.0
     assert soon._timer is not None
     assert soon._timer.when() <= now
     assert text._timer is None
@@ -199,6 +198,33 @@ async def test_a_drain_spreads_turns_over_its_window_and_takes_none_back() -> No
     assert gone == [1]
     late.close()
     assert gone == [1]
+
+
+class Buffered(Connection):
+    """A connection that still has the end of its response to send."""
+
+    def __init__(self) -> None:
+        super().__init__(nothing)
+        self.cuts = 0
+
+    @property
+    def unsent(self) -> int:
+        return 0 if self.cuts else 5
+
+    def cut(self) -> bool:
+        self.cuts += 1
+        return True
+
+
+async def test_a_closed_stream_whose_client_never_takes_the_end_is_cut_too() -> None:
+    streams = Streams()
+    stream = streams.open(nothing)
+    stream.connection = connection = Buffered()
+    gone: list[int] = []
+    streams.leave(0.0, lambda: gone.append(1))
+    stream.close()
+    assert (gone, connection.cuts) == ([1], 0)
+    await until(lambda: connection.cuts, "it is cut")
 
 
 def test_each_stream_of_a_drain_ends_on_a_boundary_and_the_last_one_stops_the_server(
