@@ -1,21 +1,14 @@
 """Any interleaving of writers, retries and attempts leaves one contiguous log that ends once."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-from fakeredis import FakeAsyncRedis, FakeServer
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from machpay._position import Position
 from ops.valkey import EmbeddedValkey
 from shared.log import EventLog, LogError
-from shared.redis import Client, connect
 from shared.terms import Terms, encode_terms
+from tests.machines import SETTINGS, RedisMachine, run_on
 
-T = TypeVar("T")
 TERMS = encode_terms(Terms(owner="alice", skill_id="words", created_at=1))
 WRITERS = range(3)
 
@@ -31,27 +24,15 @@ class Writer:
         self.stopped = True
 
 
-class LogMachine(RuleBasedStateMachine):
+class LogMachine(RedisMachine):
     """Workers that claim, append, lose answers and repeat themselves, and an edge that ends it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.redis = self.make_client()
         self.log = EventLog(self.redis)
         self.run(self.log.start("e", b"{}", TERMS, ttl=1000))
         self.writers = {name: Writer() for name in WRITERS}
         self.claims = 0
-
-    def make_client(self) -> Client:
-        return FakeAsyncRedis(server=FakeServer())
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
-
-    def teardown(self) -> None:
-        self.run(self.redis.aclose())
-        self.runner.close()
 
     def flush(self, writer: Writer, *, answer_arrives: bool) -> None:
         batch = writer.unsure
@@ -140,21 +121,8 @@ class LogMachine(RuleBasedStateMachine):
 
 
 TestOnFakeredis = LogMachine.TestCase
-TestOnFakeredis.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestOnFakeredis.settings = SETTINGS
 
 
 def test_on_valkey(valkey: EmbeddedValkey) -> None:
-    class OnValkey(LogMachine):
-        def make_client(self) -> Client:
-            client = connect(valkey.url)
-            self.run(_flush(client))
-            return client
-
-    OnValkey.TestCase.settings = TestOnFakeredis.settings
-    OnValkey.TestCase().runTest()
-
-
-async def _flush(client: Client) -> None:
-    await client.flushall()
+    run_on(LogMachine, valkey.url)

@@ -1,0 +1,152 @@
+"""Any interleaving of workers that claim, deliver, die, wake up late and hand over.
+
+Each writes what its policy tells it to: numbers from 0 on. So whatever happens, what a client may
+count is 0, 1, 2, ... without a hole and without a repetition.
+"""
+
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+
+from machpay import Skill
+from machpay._position import Position
+from machpay._wire import encode_payload
+from machpay.events import ChunkEvent
+from machpay.skill import OnInterrupt
+from ops.valkey import EmbeddedValkey
+from shared.log import Entry, EventLog, LogError
+from shared.terms import Terms, encode_terms
+from tests.machines import SETTINGS, RedisMachine, run_on
+from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
+
+TERMS = Terms(owner="alice", skill_id="words", created_at=1)
+WORKERS = range(3)
+
+
+class Worker(NamedTuple):
+    """A worker's view of its attempt.
+
+    Attributes:
+        claim: What it claimed.
+        seq: Where its next entry goes.
+        number: What it says next.
+    """
+
+    claim: Claim
+    seq: int
+    number: int
+
+
+class ClaimMachine(RedisMachine):
+    """Workers on one execution; several may think that it is theirs."""
+
+    @initialize(policy=st.sampled_from(get_args(OnInterrupt)))
+    def begin(self, policy: OnInterrupt) -> None:
+        """Start the execution of a skill with some policy."""
+        self.log = EventLog(self.redis)
+        self.skill = Skill(id="words", on_interrupt=policy)
+        self.workers: dict[int, Worker] = {}
+        self.handed_over = 0
+        self.run(self.log.start("e", b"{}", encode_terms(TERMS), ttl=1000))
+
+    def entries(self) -> list[Entry]:
+        """Read the log."""
+        return self.run(self.log.read("e"))
+
+    @rule(name=st.sampled_from(WORKERS))
+    def take(self, name: int) -> None:
+        """Claim the execution, whoever else has it: its lease has lapsed."""
+        before = self.entries()
+        mine = self.run(claim(self.log, "e", f"w{name}", self.skill, TERMS))
+        if mine is None:
+            assert self.entries()[-1].terminal
+            self._check_verdict(before)
+            return
+        assert not before[-1].terminal
+        delivered = mine.resume.chunks if mine.resume else mine.replay.chunks if mine.replay else 0
+        self.workers[name] = Worker(mine, mine.next_seq, delivered)
+
+    def _check_verdict(self, before: list[Entry]) -> None:
+        """Being given up has a reason."""
+        if before[-1].terminal:
+            return
+        lost = sum(entry.type == b"claim" for entry in before) - self.handed_over
+        delivered = any(entry.type == b"chunk" for entry in before)
+        assert lost >= MAX_ATTEMPTS or (self.skill.on_interrupt == "fail" and delivered)
+
+    @rule(name=st.sampled_from(WORKERS), count=st.integers(1, 3), ends=st.booleans())
+    def deliver(self, name: int, count: int, ends: bool) -> None:
+        """Append what comes next; refused if the execution is another's by now."""
+        if name not in self.workers:
+            return
+        mine, seq, number = self.workers[name]
+        events: list[Any] = [("chunk", chunk(number + n)) for n in range(count)]
+        events += [("end", b"{}")] * ends
+        try:
+            self.run(self.log.append("e", Position(mine.attempt, seq), events))
+        except LogError:
+            del self.workers[name]
+            return
+        self.workers[name] = Worker(mine, seq + len(events), number + count)
+
+    @rule(name=st.sampled_from(WORKERS))
+    def shut_down(self, name: int) -> None:
+        """Hand over, also what is another's by now."""
+        if name not in self.workers:
+            return
+        notes = self._notes()
+        self.run(hand_over(self.log, self.workers.pop(name).claim, f"w{name}"))
+        self.handed_over += self._notes() - notes
+
+    def _notes(self) -> int:
+        return sum(entry.type == b"handover" for entry in self.entries())
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule()
+    def cancel(self) -> None:
+        """End it from outside: that always works."""
+        self.run(self.log.conclude("e", b'{"code":"cancelled","message":""}'))
+        assert self.entries()[-1].terminal
+
+    @invariant()
+    def no_more_workers_are_lost_than_allowed(self) -> None:
+        claims = sum(entry.type == b"claim" for entry in self.entries())
+        assert claims - self.handed_over <= MAX_ATTEMPTS
+
+    @invariant()
+    def what_counts_is_whole(self) -> None:
+        expected = 0
+        for entry in self.entries():
+            if entry.type == b"start":
+                expected = 0
+            elif entry.type == b"chunk":
+                assert msgspec.json.decode(entry.data)["index"] == expected
+                expected += 1
+
+    @invariant()
+    def attempts_are_one_after_the_other(self) -> None:
+        entries = self.entries()
+        assert [entry.position.seq for entry in entries] == list(range(1, len(entries) + 1))
+        assert not any(entry.terminal for entry in entries[:-1])
+        attempts = [entry.position.attempt for entry in entries]
+        assert attempts == sorted(attempts)
+        for attempt in set(attempts) - {0}:
+            first = entries[attempts.index(attempt)]
+            assert first.type in (b"claim", b"error")
+        again = [n for n, entry in enumerate(entries) if n and entry.type == b"start"]
+        assert all(entries[n - 1].type == b"claim" for n in again)
+        assert not again or self.skill.on_interrupt == "restart"
+
+
+def chunk(number: int) -> bytes:
+    return encode_payload(ChunkEvent(text=f"{number} ", index=number, timestamp=1))
+
+
+TestOnFakeredis = ClaimMachine.TestCase
+TestOnFakeredis.settings = SETTINGS
+
+
+def test_on_valkey(valkey: EmbeddedValkey) -> None:
+    run_on(ClaimMachine, valkey.url)

@@ -1,0 +1,152 @@
+"""Any interleaving of picks, renewals, lapses and endings: one holder at most, and no job is lost."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, invariant, rule
+
+from ops.valkey import EmbeddedValkey
+from shared.jobs import Execute, Queue
+from shared.keys import LEASE_PREFIX, QUEUE, job_key
+from shared.terms import Terms
+from tests.machines import SETTINGS, RedisMachine, run_on
+from workers.leases import Leases
+
+TERMS = Terms(owner="alice", skill_id="words", created_at=1)
+WORKERS = ("w1", "w2", "w3")
+LEASE = 100.0
+"""So long that none lapses by itself: :meth:`LeaseMachine.lapse` says when."""
+
+
+class LeaseMachine(RedisMachine):
+    """Workers that pick, die, wake up late, finish and give back.
+
+    The model: which jobs are not finished, who holds each, and what each worker thinks it runs.
+    """
+
+    jobs = Bundle("jobs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = Queue(self.redis)
+        self.leases = {name: Leases(self.redis, LEASE, token=name) for name in WORKERS}
+        self.holder: dict[str, str | None] = {}
+        self.due: set[str] = set()
+        self.running: dict[str, set[str]] = {name: set() for name in WORKERS}
+        self.count = 0
+
+    @rule(target=jobs)
+    def put(self) -> str:
+        """Queue a job."""
+        self.count += 1
+        name = f"job-{self.count}"
+        assert self.run(self.queue.put(Execute.of(name, {}, TERMS)))
+        self.holder[name] = None
+        self.due.add(name)
+        return name
+
+    @rule(job=jobs)
+    def put_again(self, job: str) -> None:
+        """Queue one whose answer was lost: it is there, unless it was finished meanwhile."""
+        if job in self.holder:
+            assert not self.run(self.queue.put(Execute.of(job, {}, TERMS)))
+
+    @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4))
+    def pick(self, worker: str, count: int) -> None:
+        """Pick what is due; it is nobody's."""
+        picked = {job.job_id for job in self.run(self.leases[worker].pick(count))}
+        assert picked <= self.due
+        assert len(picked) == min(count, len(self.due))
+        self.due -= picked
+        for job in picked:
+            self.holder[job] = worker
+        self.running[worker] |= picked
+
+    @rule(job=jobs)
+    def lapse(self, job: str) -> None:
+        """Let a lease lapse: its holder is dead, or stuck."""
+        if self.holder.get(job) is not None:
+            self.run(self._lapse(job))
+            self.holder[job] = None
+            self.due.add(job)
+
+    async def _lapse(self, job: str) -> None:
+        await self.redis.delete(LEASE_PREFIX + job)
+        await self.redis.zadd(QUEUE, {job: 1})
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def renew(self, worker: str) -> None:
+        """Renew all that a worker thinks it runs; it learns what is not its own any more."""
+        mine = self.running[worker]
+        if not mine:
+            return
+        lost, unknown = self.run(self.leases[worker].renew(sorted(mine)))
+        assert set(unknown) == {job for job in mine if job not in self.holder}
+        assert set(lost) == {job for job in mine if self.holder.get(job) not in (None, worker)}
+        for job in mine - set(lost) - set(unknown):
+            self.holder[job] = worker
+            self.due.discard(job)
+        mine -= {*lost, *unknown}
+
+    @rule(worker=st.sampled_from(WORKERS), job=jobs)
+    def finish(self, worker: str, job: str) -> None:
+        """Finish a job, also long after it was lost."""
+        if job not in self.running[worker] or job not in self.holder:
+            return
+        allowed = self.holder[job] in (None, worker)
+        assert self.run(self.leases[worker].finish(job, None, None)) == allowed
+        self.running[worker].discard(job)
+        if allowed:
+            del self.holder[job]
+            self.due.discard(job)
+
+    @rule(worker=st.sampled_from(WORKERS), job=jobs)
+    def give_back(self, worker: str, job: str) -> None:
+        """Give a job back, also long after it was lost."""
+        if job not in self.running[worker] or job not in self.holder:
+            return
+        allowed = self.holder[job] in (None, worker)
+        assert self.run(self.leases[worker].give_back(job)) == allowed
+        self.running[worker].discard(job)
+        if allowed:
+            self.holder[job] = None
+            self.due.add(job)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def die(self, worker: str) -> None:
+        """Forget everything; another process takes the name."""
+        self.running[worker].clear()
+
+    @rule(job=jobs)
+    def stop(self, job: str) -> None:
+        """Tell the holder to stop; nobody else hears of it."""
+        self.run(self.queue.stop(job))
+
+    @invariant()
+    def no_job_is_lost(self) -> None:
+        queued = {name.decode() for name in self.run(self._queued())}
+        assert queued == set(self.holder)
+        for job in self.holder:
+            assert self.run(self._exists(job))
+
+    @invariant()
+    def each_lease_is_its_holders(self) -> None:
+        for job, holder in self.holder.items():
+            assert self.run(self._holder(job)) == (holder.encode() if holder else None)
+            assert self.run(self.queue.leased(job)) == (holder is not None)
+
+    async def _queued(self) -> list[bytes]:
+        return list(await self.redis.zrange(QUEUE, 0, -1))
+
+    async def _exists(self, job: str) -> bool:
+        return bool(await self.redis.exists(job_key(job)))
+
+    async def _holder(self, job: str) -> bytes | None:
+        holder: bytes | None = await self.redis.get(LEASE_PREFIX + job)
+        return holder
+
+
+TestOnFakeredis = LeaseMachine.TestCase
+TestOnFakeredis.settings = SETTINGS
+
+
+def test_on_valkey(valkey: EmbeddedValkey) -> None:
+    run_on(LeaseMachine, valkey.url)
