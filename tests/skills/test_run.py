@@ -610,7 +610,7 @@ async def test_nothing_is_left_behind() -> None:
 
 @pytest.mark.parametrize("cut", range(4))
 async def test_an_interruption_does_not_change_the_estimated_tokens(cut: int) -> None:
-    pieces = ["12345", "6", "789"]
+    pieces = ["1", "2345", "67890"]
     left = pieces[cut:]
     resume = Resume(text="".join(pieces[:cut]), chunks=cut)
     given = SkillInput({}, execution_id="exec_test", attempt=2, resume=resume)
