@@ -41,7 +41,7 @@ async def ask(
     """
     lines = [f"{method} {path} HTTP/1.1", "Host: chaos"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    if method == "POST":
+    if method != "GET":
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     writer.write("\r\n".join([*lines, "", ""]).encode() + body)
     await writer.drain()

@@ -18,6 +18,9 @@ even a Valkey that is away for a while are no reason."""
 
 HANDING_OVER: Final = "worker-deploy"
 
+AWAY: Final = frozenset({"valkey-kill", "valkey-stop"})
+"""The faults by which nobody can write anything."""
+
 SLACK: Final = 0.5
 """How long before and after itself a fault may still be the reason of something, in s."""
 
@@ -47,6 +50,8 @@ class Attempt:
         last: Nothing but, perhaps, the terminal event was written after it.
         pid: The process; ``None``: not known.
         troubles: What befell that process meanwhile; for an unknown one, any worker.
+        speechless: Valkey was in trouble too when the process was told to stop: it may have had
+            nobody to tell that it hands over.
     """
 
     number: int
@@ -55,6 +60,7 @@ class Attempt:
     last: bool
     pid: int | None
     troubles: tuple[Trouble, ...]
+    speechless: bool
 
     @property
     def disturbed(self) -> bool:
@@ -68,8 +74,9 @@ class Attempt:
 
     @property
     def must_be_handed_over(self) -> bool:
-        """Whether nothing but being told to stop befell its worker."""
-        return self.disturbed and all(t.kind == HANDING_OVER for t in self.troubles)
+        """Whether nothing but being told to stop befell its worker, and it could say so."""
+        deployed = all(trouble.kind == HANDING_OVER for trouble in self.troubles)
+        return self.disturbed and deployed and not self.speechless
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,10 @@ def cases(history: History) -> list[Case]:
     return found
 
 
+def _overlap(one: Trouble, other: Trouble) -> bool:
+    return one.began <= other.ended + SLACK and other.began <= one.ended + SLACK
+
+
 def _workers(logs: dict[str, list[Entry]], runs: Iterable[Run]) -> dict[str, int]:
     """Learn which process claims under which name: from any attempt whose handler told."""
     pids = {(run.execution_id, run.attempt): run.pid for run in runs}
@@ -192,5 +203,11 @@ def _attempts(
             and trouble.ended + SLACK >= began
         )
         last = index == len(claims) - 1
-        attempts.append(Attempt(number, began, until, last, pid, meanwhile))
+        speechless = any(
+            away.kind in AWAY and _overlap(away, trouble)
+            for away in troubles
+            for trouble in meanwhile
+            if trouble.kind == HANDING_OVER
+        )
+        attempts.append(Attempt(number, began, until, last, pid, meanwhile, speechless))
     return attempts

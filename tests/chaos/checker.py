@@ -52,6 +52,10 @@ def _whole(history: History) -> Iterator[Violation]:
         yield Violation("process", "", death)
     for leftover in history.leftovers:
         yield Violation("leftover", "", f"still there when all had ended: {leftover}")
+    for run in history.runs:
+        if run.left is None and run.pid in history.alive:
+            says = f"process {run.pid} still runs the handler of attempt {run.attempt}"
+            yield Violation("handler-leak", run.execution_id, says)
     ids = [asked.execution_id for asked in history.asked if asked.execution_id]
     for execution_id in sorted({one for one in ids if ids.count(one) > 1}):
         yield Violation("start-twice", execution_id, "two different starts are this execution")

@@ -32,6 +32,7 @@ def figures(history: History) -> dict[str, Any]:
         "chunk_latency": spread(_latencies(judged)),
         "terminal_latency": spread(_terminal_latencies(judged)),
         "cancel_to_handler": spread(_cancellations(history)),
+        "tracebacks": history.tracebacks,
     }
 
 

@@ -173,6 +173,8 @@ class History(msgspec.Struct):
         settled: When the last client had its end, or was given up.
         deaths: Processes that ended although nothing befell them, and what else went wrong.
         leftovers: What was still in the queue at the end.
+        alive: The process ids of the workers at the end.
+        tracebacks: Process -> how many its log has.
     """
 
     seed: int
@@ -187,3 +189,5 @@ class History(msgspec.Struct):
     settled: float
     deaths: list[str] = msgspec.field(default_factory=list)
     leftovers: list[str] = msgspec.field(default_factory=list)
+    alive: list[int] = msgspec.field(default_factory=list)
+    tracebacks: dict[str, int] = msgspec.field(default_factory=dict)

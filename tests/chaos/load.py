@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from machpay import AsyncMachPay, MachPay
 from tests.chaos.history import Asked, Connection, Transcript
@@ -122,6 +122,8 @@ class Load:
         words = pieces(f"{self._plan.seed}/{job.number}", job.n, job.size)
         asked = Asked(job.number, job.skill, POLICIES[job.skill], words, job.pause, time.time())
         self.asked.append(asked)
+        if job.chosen:
+            asked.execution_id = f"chaos-{self._plan.seed}-{job.number}"
         execution = _Execution(job, asked)
         async with asyncio.TaskGroup() as tasks:
             starting = tasks.create_task(self._start(execution))
@@ -130,24 +132,25 @@ class Load:
             for number, joiner in enumerate(job.joiners, 1):
                 tasks.create_task(self._join(execution, joiner, number))
             if job.cancel_after is not None:
-                tasks.create_task(self._cancel(execution, job.cancel_after))
+                tasks.create_task(self._cancel(execution, max(0.0, job.cancel_after)))
 
     # -- readers ---------------------------------------------------------------------------------
 
     async def _start(self, execution: _Execution) -> None:
         job = execution.job
+        if job.cancel_after is not None:
+            await asyncio.sleep(-job.cancel_after)  # at once, unless its cancellation goes first
+        execution.asked.began = time.time()
         transcript = self._transcript(execution, job.starter, 0)
         dice = self._dice(job, "starter")
         key = f"chaos {self._plan.seed} {job.number}"
         input = job.input(self._plan.seed)
         if job.starter == "raw":
-            path = f"/v1/skills/{job.skill}/stream"
-            body = json.dumps({"input": input}).encode()
             await RawReader(
                 self._doors,
                 transcript,
                 dice,
-                start=(path, {"Idempotency-Key": key}, body),
+                start=_raw_start(job, execution.asked.execution_id, key, input),
                 on_known=self._on_known(execution),
             ).read()
             return
@@ -200,7 +203,8 @@ class Load:
             transcript.connections.append(Connection("", time.time(), status=status))
 
     async def _cancel(self, execution: _Execution, after: float) -> None:
-        execution_id = await execution.known
+        # An id of the client's own is known before the start has come, or was even sent.
+        execution_id = execution.asked.execution_id or await execution.known
         await asyncio.sleep(after)
         execution.asked.cancel_sent = time.time()
         path = f"/v1/executions/{execution_id}/cancel"
@@ -252,3 +256,17 @@ class Load:
 
         threading.Thread(target=run, name="sdk reader", daemon=True).start()
         await done
+
+
+def _raw_start(
+    job: Job, chosen_id: str, key: str, input: dict[str, Any]
+) -> tuple[str, str, dict[str, str], bytes]:
+    """Make the request of a start: method, path, headers and body."""
+    body: dict[str, Any] = {"input": input}
+    if job.desertion is not None:
+        body["on_disconnect"] = {"cancel_after": job.desertion}
+    if job.chosen:
+        body["skill_id"] = job.skill
+        return "PUT", f"/v1/executions/{chosen_id}", {}, json.dumps(body).encode()
+    path = f"/v1/skills/{job.skill}/stream"
+    return "POST", path, {"Idempotency-Key": key}, json.dumps(body).encode()

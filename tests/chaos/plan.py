@@ -33,6 +33,9 @@ QUIET_AT_LAST: Final = 3.0
 REST: Final = 1.0
 """How long a target is left alone after a fault, in s."""
 
+DESERTION: Final = 15.0
+"""The ``on_disconnect`` of those that have one, in s: longer than any reader is kept away."""
+
 MOST_WORKERS: Final = 2
 """How many workers may be in trouble at once."""
 
@@ -127,7 +130,11 @@ class Job(NamedTuple):
         size: The least size of a piece, in characters.
         starter: Who starts and reads it.
         joiners: Who reads it beside.
-        cancel_after: When it is cancelled, in s from when its id is known; ``None``: never.
+        cancel_after: When it is cancelled, in s from when its id is known; ``None``: never. Less
+            than 0: so long before it is started.
+        chosen: Its id is the client's choice, and it is started with a PUT.
+        desertion: Its ``on_disconnect``: after how long without a reader it is cancelled, in s;
+            ``None``: never. Its readers never stay away for that long.
     """
 
     number: int
@@ -140,6 +147,8 @@ class Job(NamedTuple):
     starter: Reading
     joiners: tuple[Joiner, ...]
     cancel_after: float | None
+    chosen: bool = False
+    desertion: float | None = None
 
     def input(self, seed: int) -> dict[str, str | int | float]:
         """Make the input it is started with: all that its output depends on.
@@ -240,15 +249,23 @@ def _jobs(dice: random.Random, duration: float, rate: float) -> list[Job]:
         )
         # No execution should outlive every worker that could run it.
         job = job._replace(n=max(3, min(job.n, int(10 / job.pause))))
-        jobs.append(
-            job._replace(
-                joiners=tuple(_joiners(dice, job, fat=fat)),
-                cancel_after=round(dice.uniform(0, 1.3 * job.lasts), 2)
-                if dice.random() < 0.12
-                else None,
-            )
-        )
+        job = job._replace(joiners=tuple(_joiners(dice, job, fat=fat)))
+        jobs.append(_with_options(dice, job))
     return sorted(jobs, key=lambda job: job.at)
+
+
+def _with_options(dice: random.Random, job: Job) -> Job:
+    """Decide what only a start by hand can ask for, and when it is cancelled."""
+    if job.starter == "raw":
+        job = job._replace(chosen=dice.random() < 0.3)
+        if dice.random() < 0.2:
+            job = job._replace(desertion=DESERTION)
+    if dice.random() < 0.12:
+        earliest = -0.2 if job.chosen else 0.0
+        job = job._replace(cancel_after=round(dice.uniform(earliest, 1.3 * job.lasts), 2))
+    if job.chosen and dice.random() < 0.15:
+        job = job._replace(cancel_after=round(dice.uniform(-0.5, 0.05), 2))
+    return job
 
 
 def _joiners(dice: random.Random, job: Job, *, fat: bool) -> list[Joiner]:

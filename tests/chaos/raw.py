@@ -78,7 +78,7 @@ class RawReader:
         transcript: Where to write down what is seen.
         dice: Decides what is left to chance.
         stuck: For how long it takes nothing on its first connection, in s; 0: it reads on.
-        start: Path, headers and body of the POST that starts it; ``None``: it has been started.
+        start: Method, path, headers and body of what starts it; ``None``: it has been started.
         execution_id: The execution, where it has been started.
         after: The cursor to begin after.
         on_known: Called once with the execution's id, when this reader starts it.
@@ -91,7 +91,7 @@ class RawReader:
         dice: random.Random,
         *,
         stuck: float = 0.0,
-        start: tuple[str, dict[str, str], bytes] | None = None,
+        start: tuple[str, str, dict[str, str], bytes] | None = None,
         execution_id: str = "",
         after: str = "",
         on_known: Callable[[str], None] = lambda _: None,
@@ -176,12 +176,12 @@ class RawReader:
         """Ask in any of the ways that there are."""
         headers = {"Accept": "text/event-stream"}
         if self._start is not None:
-            path, more, body = self._start
+            method, path, more, body = self._start
             if not self._cursor:
-                return "POST", path, headers | more, body
+                return method, path, headers | more, body
             if self._dice.random() < 0.2:
                 # As a client that just repeats its request: with a cursor that starts nothing.
-                return "POST", path, headers | more | {"Last-Event-ID": self._cursor}, body
+                return method, path, headers | more | {"Last-Event-ID": self._cursor}, body
         path = f"/v1/executions/{self._execution_id}/stream"
         if not self._cursor:
             return "GET", path, headers, b""

@@ -27,7 +27,8 @@ def report(numbers: dict[str, Any], violations: list[Violation]) -> None:
     say()
     say(styled("Executions", "bold") + f"  {numbers['executions']}")
     pairs = {skill: _counts(codes) for skill, codes in numbers["endings"].items()}
-    say(rows(pairs))
+    attempts = {f"took {n}": count for n, count in numbers["attempts"].items()}
+    say(rows({**pairs, "attempts": _counts(attempts)}))
     say(styled("Faults", "bold") + f"  {sum(numbers['faults'].values())}")
     meaning = {kind.name: kind.says for kind in KINDS}
     say(rows({f"{n:3} {kind}": meaning[kind] for kind, n in numbers["faults"].items()}))
@@ -36,8 +37,8 @@ def report(numbers: dict[str, Any], violations: list[Violation]) -> None:
         rows(
             {
                 "by": _counts(numbers["clients"]),
-                "connections": f"{numbers['connections']:,}, resumes {numbers['resumes']:,}",
-                "events": f"{numbers['events']:,} seen of {numbers['entries']:,} log entries",
+                "over": f"{numbers['connections']:,} connections, {numbers['resumes']:,} of them resumes",
+                "saw": f"{numbers['events']:,} events, of logs with {numbers['entries']:,} entries",
             }
         )
     )
@@ -45,7 +46,6 @@ def report(numbers: dict[str, Any], violations: list[Violation]) -> None:
     say(
         rows(
             {
-                "attempts": _counts({f"{n}": c for n, c in numbers["attempts"].items()}),
                 "SIGKILL to next claim": _spread(numbers["take_over"]),
                 "SIGKILL to worker_lost": _spread(numbers["loss_told"]),
                 "chunk to client": _spread(numbers["chunk_latency"]),
@@ -55,9 +55,11 @@ def report(numbers: dict[str, Any], violations: list[Violation]) -> None:
             }
         )
     )
+    if numbers["tracebacks"]:
+        say(styled("Tracebacks", "bold") + f"  in logs: {_counts(numbers['tracebacks'])}")
     say()
     if violations:
-        say(styled(f"{len(violations)} violations", "red"))
+        say(styled(f"Broken promises: {len(violations)}", "red"))
     else:
         say(styled("Nothing was lost, nothing came twice, everything ended.", "green"))
 
@@ -115,7 +117,7 @@ def _middle_out(log: list[Any]) -> list[Any]:
 
 
 def _counts(counted: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counted.items())
+    return ", ".join(f"{count} {name}" for name, count in counted.items())
 
 
 def _spread(values: dict[str, float]) -> str:

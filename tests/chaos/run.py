@@ -61,6 +61,8 @@ def run(plan: Plan, directory: Path, say: Callable[[str], None] = lambda _: None
             settled=settled,
             deaths=stage.deaths,
             leftovers=leftovers,
+            alive=stage.workers,
+            tracebacks=stage.tracebacks(),
         )
 
 

@@ -115,6 +115,19 @@ class Stage:
         """Valkey, without a proxy in between."""
         return self._redis
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        return [self._child(name).pid for name in WORKERS]
+
+    def tracebacks(self) -> dict[str, int]:
+        """Count the tracebacks in every process's log."""
+        logs = {name: self._child(name).log.read_text() for name in (*EDGES, *WORKERS)}
+        counted = {
+            name: log.count("Traceback (most recent call last)") for name, log in logs.items()
+        }
+        return {name: count for name, count in counted.items() if count}
+
     def port_of(self, edge: str) -> int:
         """Tell an edge's own port, behind its proxy."""
         return int(self._system.url_of(edge).rpartition(":")[2])

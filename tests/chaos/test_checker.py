@@ -189,6 +189,26 @@ def test_a_deploy_uses_up_no_attempt() -> None:
     assert rules(deployed) == set()
 
 
+def test_a_hand_over_counts_unless_nobody_could_be_told() -> None:
+    log = [
+        start("continue"),
+        *(claim(f"{n}-{n + 1}", n * 2.0) for n in range(1, 4)),
+        error("4-5", "worker_lost"),
+    ]
+    lost = history("continue", log, raw(log))
+    lost.runs = [Run(ID, n, 100 + n, T0 + n * 2) for n in range(1, 4)]
+    troubles = [
+        Trouble("worker.1", 100 + n, "worker-kill", T0 + n * 2 + 1, T0 + n * 2 + 1.5)
+        for n in range(1, 4)
+    ]
+    lost.troubles = troubles
+    assert rules(lost) == set()
+    troubles[1].kind = "worker-deploy"
+    assert rules(lost) == {"ending"}
+    troubles.append(Trouble("valkey", 1, "valkey-kill", T0 + 5.2, T0 + 6))
+    assert rules(lost) == set()
+
+
 def test_a_snapshot_is_the_text_at_its_cursor() -> None:
     log = restarted()
     tail = raw(log, 5)
@@ -377,6 +397,7 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "two starts that are one execution": ("start-twice", lambda h: h.asked.append(h.asked[0])),
     "a start that was lost": ("start-lost", lambda h: setattr(h.asked[0], "execution_id", "")),
     "a process that died by itself": ("process", lambda h: h.deaths.append("edge.1 ended")),
+    "a handler that nobody stopped": ("handler-leak", lambda h: h.alive.append(102)),
     "a job that stays in the queue": ("leftover", lambda h: h.leftovers.append(ID)),
 }
 

@@ -16,6 +16,8 @@ def test_every_kind_of_fault_and_every_skill_has_its_turn(seed: int) -> None:
     assert {fault.kind for fault in plan.faults} == {kind.name for kind in KINDS}
     assert {job.skill for job in plan.jobs} == set(POLICIES)
     assert any(job.cancel_after is not None for job in plan.jobs)
+    assert any(job.chosen and (job.cancel_after or 0) < 0 for job in plan.jobs)
+    assert any(job.desertion for job in plan.jobs)
     assert any(joiner.stuck for job in plan.jobs for joiner in job.joiners)
 
 
