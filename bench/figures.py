@@ -7,14 +7,20 @@ process, all on this machine. Prints one line for each figure.
 import argparse
 import contextlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
-from statistics import quantiles
+from pathlib import Path
+from statistics import median, quantiles
 
 from ops.system import System
 
-SETTINGS = {"MACHPAY_SKILLS": "bench.skills:burst,bench.skills:hold", "MACHPAY_MAX_JOBS": "200"}
+SKILLS = ("burst", "hold", "wait", "tick")
+SETTINGS = {
+    "MACHPAY_SKILLS": ",".join(f"bench.skills:{name}" for name in SKILLS),
+    "MACHPAY_MAX_JOBS": "200",
+}
 RUNNING = 300
 LOG = 10_000
 
@@ -81,17 +87,44 @@ def replay(port: int, count: int) -> str:
     return f"{sorted(rates)[2]:,.0f} events/s (median of 5), slowest {min(rates):,.0f}"
 
 
+def until_stopped(port: int, skill: str, count: int) -> str:
+    """Measure from the request to cancel until the handler is stopped, in ms."""
+    times = []
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(count):
+            stopped = Path(directory) / str(number)
+            body = {"input": {"stopped": str(stopped)}}
+            with request(port, "POST", f"/v1/skills/{skill}/stream", body) as response:
+                received = b""
+                while b"event: chunk" not in received:
+                    received += response.read1(65536)
+                execution_id = json.loads(received.split(b"data: ")[1].split(b"\n")[0])[
+                    "executionId"
+                ]
+                began = time.time_ns()
+                with request(port, "POST", f"/v1/executions/{execution_id}/cancel") as answer:
+                    answer.read()
+                while not stopped.exists():
+                    time.sleep(0.001)
+                times.append((int(stopped.read_text()) - began) / 1e6)
+    return f"p50 {median(times):.1f} ms, max {max(times):.1f} ms ({count} cancellations)"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starts", type=int, default=500, help="how many starts to time")
     parser.add_argument("--running", type=int, default=RUNNING, help="how many run beside them")
+    parser.add_argument("--stops", type=int, default=50, help="how many cancellations to time")
     parser.add_argument("--log", type=int, default=LOG, help="chunks in the log that is replayed")
     options = parser.parse_args()
     with System(settings=SETTINGS) as system:
         port = system.port
         print(f"start -> first chunk, idle system:     {latencies(port, options.starts)}")
         print(f"replay of a {options.log:,}-chunk log:        {replay(port, options.log)}")
+        stops = options.stops
+        print(f"cancel -> silent handler stopped:      {until_stopped(port, 'wait', stops)}")
+        print(f"cancel -> sync handler stopped:        {until_stopped(port, 'tick', stops)}")
         hold(port, options.running)
         print(
             f"start -> first chunk, {options.running} running:    {latencies(port, options.starts)}"

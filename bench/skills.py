@@ -1,7 +1,9 @@
 """Skills to measure with."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from machpay import Skill, SkillInput
 
@@ -23,3 +25,37 @@ async def stay(input: SkillInput) -> AsyncIterator[str]:
     """Yield one text, then hold a worker's slot for ``seconds``."""
     yield "holding "
     await asyncio.sleep(float(input.data["seconds"]))
+
+
+wait = Skill(id="wait")
+
+
+@wait.stream_handler
+async def wait_silently(input: SkillInput) -> AsyncIterator[str]:
+    """Yield one text, then nothing; note when it is stopped."""
+    yield "waiting "
+    try:
+        await asyncio.sleep(600)
+    finally:
+        note(input)
+
+
+tick = Skill(id="tick")
+
+
+@tick.stream_handler
+def tick_in_a_thread(input: SkillInput) -> Iterator[str]:
+    """Yield every 20 ms, from sync code; note when it is stopped."""
+    try:
+        while True:
+            yield "tick "
+            time.sleep(0.02)
+    finally:
+        note(input)
+
+
+def note(input: SkillInput) -> None:
+    """Leave the time, in ns, in the file that the input names."""
+    path = Path(input.data["stopped"])
+    path.with_suffix(".new").write_text(str(time.time_ns()))
+    path.with_suffix(".new").rename(path)

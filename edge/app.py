@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from edge.executions import RedisExecutions
 from edge.hub import Hub
+from edge.readers import Readers
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
@@ -24,6 +25,7 @@ from shared.jobs import Queue
 from shared.ledger import Ledger
 from shared.log import EventLog
 from shared.overdue import Overdue
+from shared.presence import Presence
 from shared.redis import Client, connect, connect_queue
 from shared.registry import Registry
 from shared.settings import Settings, SettingsError
@@ -45,7 +47,8 @@ def create_app(settings: Settings) -> Starlette:
     queue = Queue(queue_redis)
     overdue = Overdue(log, queue, Ledger(queue_redis, log))
     hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat)
-    executions = RedisExecutions(log, queue, Registry(queue_redis), hub, overdue)
+    readers = Readers(Presence(log_redis))
+    executions = RedisExecutions(log, queue, Registry(queue_redis), hub, overdue, readers)
     drain = Drain()
     drain.on_begin(hub.drain)
 

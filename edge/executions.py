@@ -11,19 +11,20 @@ from typing import Final, TypeVar
 from redis.exceptions import RedisError
 
 from edge.hub import Hub
+from edge.readers import Readers
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
-from machpay._position import ORIGIN, Position, is_execution_id
+from machpay._position import ORIGIN, Position, is_chosen_id, is_execution_id
 from machpay._wire import encode_payload
 from machpay.events import StartEvent
 from machpay.serve.executions import (
-    ApiError,
     ExecutionInfo,
     Place,
     SkillInfo,
     Started,
     StartRequest,
     Unavailable,
+    execution_not_found,
     idempotency_mismatch,
 )
 from shared.jobs import JOB_TTL, Execute, Queue
@@ -50,6 +51,7 @@ class RedisExecutions:
         registry: The live registry.
         hub: This process's hub.
         overdue: Ends what nobody runs any more.
+        readers: Says who is read, where that matters.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class RedisExecutions:
         registry: Registry,
         hub: Hub,
         overdue: Overdue,
+        readers: Readers,
     ) -> None:
         self._log = log
         self._queue = queue
         self._registry = registry
         self._hub = hub
         self._overdue = overdue
+        self._readers = readers
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,10 +77,12 @@ class RedisExecutions:
             # Starts are owned here: they go on when their request is cancelled.
             self._tasks = tasks
             hub = tasks.create_task(self._run_hub(), name="hub")
+            readers = tasks.create_task(self._readers.run(), name="readers")
             try:
                 yield
             finally:
                 hub.cancel()
+                readers.cancel()
 
     async def _run_hub(self) -> None:
         try:
@@ -106,6 +112,8 @@ class RedisExecutions:
         outcome = await asyncio.shield(begun)
         if isinstance(outcome, Exception):
             raise outcome
+        if request.options.cancel_after is not None:
+            self._readers.expect(outcome.execution_id)
         return outcome
 
     async def _begin(self, request: StartRequest) -> Started:
@@ -116,9 +124,10 @@ class RedisExecutions:
             skill_id=skill.id,
             created_at=time.time_ns() // 1_000_000,
             pricing=skill.pricing,
-            timeout=skill.timeout,
+            timeout=request.options.limit(skill.timeout),
             queue_timeout=skill.queue_timeout,
             idle_timeout=skill.idle_timeout,
+            cancel_after=request.options.cancel_after,
             fingerprint=request.fingerprint(),
         )
         job = Execute.of(execution_id, request.input, terms)
@@ -145,7 +154,7 @@ class RedisExecutions:
         except Exception:
             # With a name of its own it can be started again, and is queued then. Else nobody will
             # run it, as far as we know: whatever its job does, its log has ended.
-            if request.idempotency_key is None:
+            if request.idempotency_key is None and request.chosen_id is None:
                 with suppress(Unavailable):
                     async with _reachable():
                         await self._log.conclude(execution_id, encode_payload(INTERNAL))
@@ -153,18 +162,26 @@ class RedisExecutions:
         return Started(execution_id)
 
     async def _replay(self, execution_id: str, request: StartRequest) -> Started:
-        """Answer a start that was made before, under the same idempotency key."""
+        """Answer a start that was made before, under the same idempotency key or id."""
         summary = await self._summary(execution_id, request.account, ORIGIN)
         if summary.terms.fingerprint != request.fingerprint():
             raise idempotency_mismatch()
-        if summary.last.type == b"start":
+        if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
             async with _reachable():
                 await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
         return Started(execution_id, replayed=True)
 
     async def cancel(self, execution_id: str, account: str) -> None:
-        """End an execution with ``error cancelled``; whoever runs it is fenced off, and told."""
+        """End an execution with ``error cancelled``; whoever runs it is fenced off, and told.
+
+        One that is not there yet, under an id that a client may choose, is barred: whichever of its
+        start and its end comes first, it ends.
+        """
+        if is_chosen_id(execution_id):
+            async with _reachable():
+                if await self._log.bar(execution_id, account):
+                    return
         await self._summary(execution_id, account, ORIGIN)
         async with _reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
@@ -177,6 +194,8 @@ class RedisExecutions:
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands."""
         summary = await self._summary(execution_id, account, after)
+        if summary.terms.cancel_after is not None:
+            self._readers.expect(execution_id)
         if after == ORIGIN or (summary.found and after != summary.last.position):
             return Place.WITHIN
         if not summary.found:
@@ -185,7 +204,7 @@ class RedisExecutions:
 
     def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
         """Read frames."""
-        return self._hub.read(execution_id, after)
+        return self._readers.counted(execution_id, self._hub.read(execution_id, after))
 
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""
@@ -207,8 +226,7 @@ class RedisExecutions:
             async with _reachable():
                 summary = await self._log.describe(execution_id, at)
         if summary is None or summary.terms.owner != account:
-            # One answer for unknown, expired and foreign: nobody learns which ids exist.
-            raise ApiError(404, "execution_not_found", "There is no such execution.")
+            raise execution_not_found()
         return summary
 
 

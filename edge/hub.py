@@ -7,7 +7,7 @@ a lost connection or a long silence sends the tail back to the log, which alone 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -70,7 +70,7 @@ class Hub:
         for tail in self._tails.values():
             tail.wake()
 
-    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    async def read(self, execution_id: str, after: Position) -> AsyncGenerator[bytes, None]:
         """Read frames after a position, live, until the terminal event.
 
         A Redis that is away is waited for.

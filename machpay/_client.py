@@ -11,7 +11,9 @@ from typing import Any, Self
 
 import httpx
 
+from machpay._call import FAILURES, Call
 from machpay._config import Config
+from machpay._options import Options
 from machpay._requests import (
     Request,
     cancel_request,
@@ -21,7 +23,7 @@ from machpay._requests import (
     skills_request,
 )
 from machpay._results import Execution, Result, SkillInfo
-from machpay._session import FAILURES, Call, StreamSession
+from machpay._session import StreamSession
 from machpay._stream_cursor import Transcript
 from machpay.events import ChunkEvent, EndEvent, Event
 
@@ -99,20 +101,36 @@ class Skills:
         input: Mapping[str, Any],
         *,
         idempotency_key: str | None = None,
+        execution_id: str | None = None,
+        timeout: float | None = None,
+        cancel_after: float | None = None,
     ) -> "Stream":
         """Run a skill and stream its output. Nothing is sent before the stream is read.
 
         Args:
             skill_id: The skill.
             input: Its input: a JSON object.
-            idempotency_key: Two starts with the same key and input are one execution. Random when
-                left out: then only the client's own repetitions of a lost start are one.
+            idempotency_key: Two starts with the same key, input and options are one execution.
+                Random when left out: then only the client's own repetitions of a lost start are one.
+            execution_id: An id of your own, instead of a key: 1 to 64 characters of
+                ``[A-Za-z0-9_~-]``, not ``exec_`` at their beginning. It can be cancelled before it
+                was started.
+            timeout: The longest the execution may run, in s; the skill's own limit holds as well.
+            cancel_after: For how long nobody may be reading before the execution is cancelled, in s
+                (1 to 86400). When left out, it goes on without a reader.
 
         Raises:
             TypeError: ``input`` is not a mapping of JSON values.
-            ValueError: An argument cannot be what it says.
+            ValueError: An argument cannot be what it says, or there are both a key and an id.
         """
-        session = StreamSession.starting(skill_id, input, idempotency_key, self._http.max_retries)
+        session = StreamSession.starting(
+            skill_id,
+            input,
+            self._http.max_retries,
+            idempotency_key=idempotency_key,
+            execution_id=execution_id,
+            options=Options(timeout=timeout, cancel_after=cancel_after),
+        )
         return Stream(self._http, session)
 
     def run(
@@ -121,6 +139,9 @@ class Skills:
         input: Mapping[str, Any],
         *,
         idempotency_key: str | None = None,
+        execution_id: str | None = None,
+        timeout: float | None = None,
+        cancel_after: float | None = None,
     ) -> Result:
         """Run a skill and wait for its whole output.
 
@@ -128,13 +149,24 @@ class Skills:
             skill_id: As for :meth:`stream`.
             input: As for :meth:`stream`.
             idempotency_key: As for :meth:`stream`.
+            execution_id: As for :meth:`stream`.
+            timeout: As for :meth:`stream`.
+            cancel_after: As for :meth:`stream`.
 
         Raises:
             StreamError: It could not be started, it failed, or its stream was lost for good.
             TypeError: As for :meth:`stream`.
             ValueError: As for :meth:`stream`.
         """
-        with self.stream(skill_id, input, idempotency_key=idempotency_key) as stream:
+        stream = self.stream(
+            skill_id,
+            input,
+            idempotency_key=idempotency_key,
+            execution_id=execution_id,
+            timeout=timeout,
+            cancel_after=cancel_after,
+        )
+        with stream:
             return stream.result()
 
     def list(self) -> "list[SkillInfo]":
@@ -179,6 +211,8 @@ class Executions:
     def cancel(self, execution_id: str) -> None:
         """Stop an execution. Its streams end with an ``error`` event; to repeat it is harmless.
 
+        One under an id of your own need not have been started: it will end as it begins.
+
         Raises:
             StreamError: The server refuses, or cannot be reached.
             ValueError: It is not an execution id.
@@ -205,7 +239,7 @@ class Stream:
 
     @property
     def execution_id(self) -> str | None:
-        """The execution's id, once the first event has come."""
+        """The execution's id: at once if it was chosen, else once the first event has come."""
         return self._session.cursor.execution_id
 
     @property
@@ -267,13 +301,17 @@ class Stream:
         return self._session.result(self.text())
 
     def cancel(self) -> None:
-        """Stop the execution. The stream then ends with an ``error`` event.
+        """Stop the execution, at any time. The stream then ends with an ``error`` event.
+
+        To repeat it is harmless. Before the first event it wins, too: under an id that was chosen
+        the server bars the start; a stream that nothing was sent for starts nothing when it is read,
+        and ends as ``cancelled``; a start that is on its way is found by its idempotency key.
 
         Raises:
             StreamError: The server refuses, or cannot be reached.
-            RuntimeError: There is no execution yet: the first event has not come.
         """
-        self._http.call(self._session.cancellation())
+        for request in self._session.cancel():
+            self._session.answered(self._http.call(request))
 
     def close(self) -> None:
         """Give the stream up: close its connection. The execution goes on."""
@@ -304,6 +342,7 @@ class Stream:
                             break
             except FAILURES as error:
                 connection.lost(error)
+        yield from self._session.withdrawal()
 
 
 class _Http:

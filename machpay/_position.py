@@ -6,6 +6,9 @@ import secrets
 from base64 import b32encode
 from typing import Final, NamedTuple
 
+MINTED: Final = "exec_"
+"""How the ids begin that servers mint; a client can't choose one of these."""
+
 _EXECUTION_ID: Final = r"[A-Za-z0-9_~-]{1,64}"
 _execution_id: Final = re.compile(_EXECUTION_ID)
 _cursor: Final = re.compile(rf"({_EXECUTION_ID})\.(0|[1-9][0-9]{{0,8}})-(0|[1-9][0-9]{{0,14}})")
@@ -73,9 +76,14 @@ def derived_execution_id(account: str, key: str) -> str:
 
 
 def _id_of(bits: bytes) -> str:
-    return "exec_" + b32encode(bits).decode().rstrip("=").lower()
+    return MINTED + b32encode(bits).decode().rstrip("=").lower()
 
 
 def is_execution_id(text: str) -> bool:
     """Tell whether a text can be an execution id: 1 to 64 characters of ``[A-Za-z0-9_~-]``."""
     return _execution_id.fullmatch(text) is not None
+
+
+def is_chosen_id(text: str) -> bool:
+    """Tell whether a text is an execution id that a client may choose: one that is never minted."""
+    return is_execution_id(text) and not text.startswith(MINTED)

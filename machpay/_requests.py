@@ -9,7 +9,8 @@ the same with a ``Retry-After`` over 60 s      :class:`StreamError`, retryable: 
 any other status                               :class:`StreamError`
 =============================================  ===============================================
 
-Repeating is safe: a resume reads, a start carries an ``Idempotency-Key``, a cancel is idempotent.
+Repeating is safe: a resume reads, a start carries an ``Idempotency-Key`` or its execution's id, a
+cancel is idempotent.
 """
 
 import secrets
@@ -22,7 +23,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from machpay._position import Cursor, is_execution_id
+from machpay._options import Options
+from machpay._position import MINTED, Cursor, is_chosen_id, is_execution_id
 from machpay._results import Execution, SkillInfo
 from machpay.exceptions import StreamError
 
@@ -36,6 +38,7 @@ _UNREPEATABLE: Final = (
     httpx.TooManyRedirects,
 )
 _LONGEST_KEY: Final = 255
+_DEFAULTS: Final = Options()
 
 # Compression would hold events back until a block of it is full.
 _STREAM_HEADERS: Final = {
@@ -52,7 +55,7 @@ class Request(NamedTuple):
     """An HTTP request.
 
     Attributes:
-        method: ``GET`` or ``POST``.
+        method: ``GET``, ``POST`` or ``PUT``.
         path: From the base URL on, with its slash.
         headers: Beside those that every request has.
         content: The body, if any.
@@ -104,10 +107,17 @@ class _SkillList(msgspec.Struct):
     skills: list[SkillInfo]
 
 
+class _Started(msgspec.Struct):
+    execution_id: str
+
+
 def start_request(
     skill_id: str,
     input: Mapping[str, Any],
+    *,
     idempotency_key: str | None = None,
+    execution_id: str | None = None,
+    options: Options = _DEFAULTS,
 ) -> Request:
     """Build the request that starts an execution and streams it.
 
@@ -115,25 +125,44 @@ def start_request(
         skill_id: The skill to run.
         input: Its input: a JSON object.
         idempotency_key: 1 to 255 printable ASCII characters; a random one when left out.
+        execution_id: The execution's id; the server mints one when left out.
+        options: What else is asked for.
 
     Raises:
         TypeError: ``input`` is no mapping, or has no JSON form.
-        ValueError: The id or the key cannot be one, or text in ``input`` is not Unicode.
+        ValueError: An id or the key cannot be one, there are both, or text in ``input`` is not
+            Unicode.
     """
     if not skill_id.strip("."):
         # An HTTP client resolves "." and ".." in a path.
         raise ValueError(f"not a skill id: {skill_id!r}")
     if not isinstance(input, Mapping):
         raise TypeError(f"input must be a mapping, not {type(input).__name__}")
-    key = secrets.token_hex(16) if idempotency_key is None else idempotency_key
-    if not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
-        raise ValueError("idempotency_key must be 1 to 255 printable ASCII characters")
-    return Request(
-        "POST",
-        f"/v1/skills/{quote(skill_id, safe='')}/stream",
-        {**_STREAM_HEADERS, "Content-Type": "application/json", "Idempotency-Key": key},
-        msgspec.json.encode({"input": dict(input)}),
-    )
+    headers = {**_STREAM_HEADERS, "Content-Type": "application/json"}
+    body = {"input": dict(input), **options.body()}
+    if execution_id is None:
+        headers["Idempotency-Key"] = _checked_key(idempotency_key)
+        path = f"/v1/skills/{quote(skill_id, safe='')}/stream"
+        return Request("POST", path, headers, msgspec.json.encode(body))
+    if idempotency_key is not None:
+        raise ValueError("execution_id is a key itself: leave idempotency_key out")
+    if not is_chosen_id(execution_id):
+        message = (
+            f"not an id to choose (1 to 64 of A-Za-z0-9_~-, not {MINTED}...): {execution_id!r}"
+        )
+        raise ValueError(message)
+    content = msgspec.json.encode({"skill_id": skill_id, **body})
+    return Request("PUT", f"/v1/executions/{execution_id}", headers, content)
+
+
+def background_request(start: Request) -> Request:
+    """Build the same start, under the same key, that answers with the execution's id.
+
+    Args:
+        start: A start that streams, under an idempotency key.
+    """
+    path = start.path.removesuffix("/stream") + "/executions"
+    return start._replace(path=path, headers={**start.headers, **_JSON_HEADERS})
 
 
 def resume_request(execution_id: str, headers: Mapping[str, str]) -> Request:
@@ -169,6 +198,14 @@ def cancel_request(execution_id: str) -> Request:
     """
     path = f"/v1/executions/{checked_execution_id(execution_id)}/cancel"
     return Request("POST", path, _JSON_HEADERS)
+
+
+def _checked_key(key: str | None) -> str:
+    if key is None:
+        return secrets.token_hex(16)
+    if not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise ValueError("idempotency_key must be 1 to 255 printable ASCII characters")
+    return key
 
 
 def checked_execution_id(text: str) -> str:
@@ -234,6 +271,18 @@ def read_skills(body: bytes) -> list[SkillInfo]:
         StreamError: ``bad_response``.
     """
     return _decode(body, _SkillList).skills
+
+
+def read_started(body: bytes) -> str:
+    """Decode the answer to a start in the background: the execution's id.
+
+    Raises:
+        StreamError: ``bad_response``.
+    """
+    execution_id = _decode(body, _Started).execution_id
+    if not is_execution_id(execution_id):
+        raise StreamError("bad_response", f"not an execution id: {execution_id[:80]!r}")
+    return execution_id
 
 
 def read_execution(body: bytes) -> Execution:

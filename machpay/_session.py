@@ -13,33 +13,34 @@ A shell's whole work, sync or async::
                         break
         except FAILURES as error:
             connection.lost(error)
+    yield from session.withdrawal()
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import httpx
-
+from machpay._call import describe
+from machpay._endings import CANCELLED
+from machpay._options import Options
 from machpay._requests import (
     Refusal,
     Request,
+    background_request,
     cancel_request,
     checked_cursor,
     checked_execution_id,
     is_repeated,
+    read_started,
     refusal,
     resume_request,
     start_request,
 )
 from machpay._results import Result
-from machpay._stream_cursor import Backoff, StreamCursor
+from machpay._stream_cursor import StreamCursor
 from machpay.events import ChunkEvent, ErrorEvent, Event
-from machpay.exceptions import StreamError, StreamInterrupted
+from machpay.exceptions import StreamError
 
-FAILURES: Final = (httpx.RequestError, httpx.StreamError)
-"""What a lost connection raises. ``StreamError`` here is httpx's: a response that was closed."""
-
-_CALL_RETRIES: Final = 3
 _LONGEST_REFUSAL: Final = 64 << 10
 """How much of an error's body is read, in bytes: it may be anything, and of any length."""
 
@@ -52,8 +53,8 @@ class StreamSession:
 
     Args:
         start: The request that starts it; ``None`` to read an execution that exists. It is made
-            again, as it is, until the first event tells the execution: under the same
-            ``Idempotency-Key`` that is one start.
+            again, as it is, until the first event comes: under the same ``Idempotency-Key``, or
+            chosen id, that is one start.
         cursor: Where the reader stands.
 
     Attributes:
@@ -69,14 +70,21 @@ class StreamSession:
         self._start = start
         self._connected = False
         self._current: Connection | None = None
+        # Of `_sent` and `_withdrawn` one at most is ever true, whatever other threads do.
+        self._lock = threading.Lock()
+        self._sent = False
+        self._withdrawn = False
 
     @classmethod
     def starting(
         cls,
         skill_id: str,
         input: Mapping[str, Any],
-        idempotency_key: str | None,
         max_retries: int,
+        *,
+        idempotency_key: str | None,
+        execution_id: str | None,
+        options: Options,
     ) -> "StreamSession":
         """Make the session of an execution that the first connection starts.
 
@@ -84,8 +92,14 @@ class StreamSession:
             TypeError: As :func:`machpay._requests.start_request`.
             ValueError: As there.
         """
-        start = start_request(skill_id, input, idempotency_key)
-        return cls(start, StreamCursor(max_retries=max_retries))
+        start = start_request(
+            skill_id,
+            input,
+            idempotency_key=idempotency_key,
+            execution_id=execution_id,
+            options=options,
+        )
+        return cls(start, StreamCursor(execution_id, max_retries=max_retries))
 
     @classmethod
     def reading(cls, execution_id: str, cursor: str | None, max_retries: int) -> "StreamSession":
@@ -98,7 +112,7 @@ class StreamSession:
         return cls(None, StreamCursor(execution_id, after, max_retries=max_retries))
 
     def connections(self) -> Iterator["Connection"]:
-        """Yield a connection to make, until the stream is finished or closed.
+        """Yield a connection to make, until the stream is finished, closed or withdrawn.
 
         Raises:
             StreamError: The server refuses, or the stream cannot be resumed.
@@ -108,10 +122,23 @@ class StreamSession:
             raise RuntimeError("the stream is closed")
         pause = 0.0
         while not self.is_over():
+            with self._lock:
+                if self._withdrawn:
+                    return
+                sent, self._sent = self._sent, True
             connection = self._current = Connection(self, self._request(), pause)
             yield connection
             if not self.is_over():
+                if connection.refused:
+                    # What was refused does not run; what was sent before it may.
+                    self._sent = sent
                 pause = connection.ended()
+
+    def withdrawal(self) -> Iterator[Event]:
+        """Yield how a stream ends that was cancelled before any start of it could be accepted."""
+        if self._withdrawn and not self.is_over():
+            self.cursor.finish()
+            yield CANCELLED
 
     def is_over(self) -> bool:
         """Tell whether nothing is left to read, or nobody to read it."""
@@ -151,23 +178,37 @@ class StreamSession:
             raise self.cursor.error("interrupted", "the stream was not read to its end")
         return Result(text=text, summary=summary, execution_id=execution_id)
 
-    def cancellation(self) -> Request:
-        """Return the request that stops the execution.
+    def cancel(self) -> Iterator[Request]:
+        """Yield the requests that stop the execution; give each answer to :meth:`answered`.
+
+        There are none when nothing was sent yet, and the server is to choose the id: then nothing
+        ever will be. When a start is on its way, or was lost, what it starts has no name here yet:
+        the same start again, in the background, tells it.
+        """
+        with self._lock:
+            if self.cursor.execution_id is None and not self._sent:
+                self._withdrawn = True
+                return
+        if self.cursor.execution_id is None and self._start is not None:
+            yield background_request(self._start)
+        if self.cursor.execution_id is not None:
+            yield cancel_request(self.cursor.execution_id)
+
+    def answered(self, body: bytes) -> None:
+        """Take the answer to a request of :meth:`cancel`.
 
         Raises:
-            RuntimeError: There is none yet.
+            StreamError: ``bad_response``.
         """
         if self.cursor.execution_id is None:
-            raise RuntimeError("there is no execution to cancel before the first event")
-        return cancel_request(self.cursor.execution_id)
+            self.cursor.identify(read_started(body))
 
     def _request(self) -> Request:
-        execution_id = self.cursor.execution_id
-        if execution_id is None:
-            if self._start is None:
-                raise ValueError("neither a start nor an execution to read")
+        if self._start is not None and self.cursor.cursor is None:
             return self._start
-        return resume_request(execution_id, self.cursor.headers())
+        if self.cursor.execution_id is None:
+            raise ValueError("neither a start nor an execution to read")
+        return resume_request(self.cursor.execution_id, self.cursor.headers())
 
 
 class Connection:
@@ -193,6 +234,11 @@ class Connection:
     def done(self) -> bool:
         """Whether what may still come on this connection is of no interest."""
         return self._session.is_over() or len(self._refusal_body) >= _LONGEST_REFUSAL
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server itself refused the request (a proxy's 5xx is in doubt)."""
+        return self._error is None and self._status is not None and 400 <= self._status < 500
 
     def opened(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the head of the response.
@@ -250,9 +296,9 @@ class Connection:
 
     def _after_failure(self, error: Exception) -> float:
         if not is_repeated(error):
-            raise self._cursor.error("bad_request", _describe(error)) from error
+            raise self._cursor.error("bad_request", describe(error)) from error
         cause = self._cursor.interruption(
-            "unreachable" if self._status is None else "interrupted", _describe(error)
+            "unreachable" if self._status is None else "interrupted", describe(error)
         )
         cause.__cause__ = error
         return self._cursor.interrupted(cause=cause)
@@ -272,57 +318,3 @@ class Connection:
         error = self._cursor.error(refused.code, refused.message, retryable=refused.retryable)
         error.status = refused.status
         return error
-
-
-class Call:
-    """One request outside a stream, repeated until it is answered.
-
-    Args:
-        max_retries: Failures that are retried; at most 3 of them.
-        backoff: When to try again.
-
-    Attributes:
-        body: The answer, once there is one.
-    """
-
-    def __init__(self, max_retries: int, backoff: Backoff | None = None) -> None:
-        self.body = b""
-        self._retries = min(max_retries, _CALL_RETRIES)
-        self._backoff = backoff or Backoff()
-        self._error: StreamError | None = None
-        self._at_least = 0.0
-        self._repeated = False
-
-    def pauses(self) -> Iterator[float]:
-        """Yield how long to wait before each try, in s, until one is answered.
-
-        Raises:
-            StreamError: The server refuses, or cannot be reached.
-        """
-        pause = 0.0
-        while True:
-            yield pause
-            if self._error is None:
-                return
-            if not self._repeated or self._backoff.failures >= self._retries:
-                raise self._error
-            pause = self._backoff.next(self._at_least)
-
-    def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Take the response."""
-        if _OK <= status < 300:
-            self._error, self.body = None, body
-            return
-        refused = refusal(status, headers, body)
-        self._error, self._repeated = refused.error(), refused.repeated
-        self._at_least = refused.retry_after or 0.0
-
-    def lost(self, error: Exception) -> None:
-        """Take the failure of a try."""
-        self._error = StreamInterrupted("unreachable", _describe(error), retryable=True)
-        self._error.__cause__ = error
-        self._at_least, self._repeated = 0.0, is_repeated(error)
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -196,6 +196,15 @@ class StreamCursor:
             return self._backoff.next(at_least)
         raise cause or self.interruption("interrupted", "the connection was lost")
 
+    def identify(self, execution_id: str) -> None:
+        """Learn which execution this is, other than by its first event."""
+        if self._execution_id is None:
+            self._execution_id = execution_id
+
+    def finish(self) -> None:
+        """Finish a stream that never began."""
+        self._finished = True
+
     def nothing_follows(self) -> None:
         """Take the server's word that its log ends at the cursor (204 to a resume).
 

@@ -36,9 +36,19 @@ class CuttableProxy:
         self._closing = asyncio.Event()
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listener.getsockname()[1])
+
+    @property
     def url(self) -> str:
         """The base URL of an HTTP server reached through this proxy."""
-        return f"http://{LOOPBACK}:{self._listener.getsockname()[1]}"
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def lead_to(self, upstream: int) -> None:
+        """Forward new connections to another port, and reset those there are."""
+        self._upstream = upstream
+        self.cut()
 
     def cut(self, outage: float = 0.0) -> None:
         """Reset every connection, on both sides.

@@ -47,6 +47,10 @@ if top then
     -- What is there under our attempt must be what we are writing: a flush whose answer was lost.
     -- Else somebody else writes under our attempt, and was first.
     written = math.min(count, top_seq - seq + 1)
+    if origin ~= '' and written < count then
+      -- A start that brings its own end, and a log that began without it: another one's, perhaps.
+      return {'FENCED', top_attempt, top_seq}
+    end
     local there = redis.call('XRANGE', log, id(seq), id(seq + written - 1))
     if #there ~= written then
       return {'FENCED', top_attempt, top_seq}

@@ -45,6 +45,11 @@ def bar_key(execution_id: str, owner: str) -> str:
     return f"machpay:{{{execution_id}}}:bar:{owner}"
 
 
+def readers_key(execution_id: str) -> str:
+    """Name what says that somebody reads an execution."""
+    return f"machpay:{{{execution_id}}}:readers"
+
+
 def execution_of(channel: str) -> str:
     """Name the execution that a log or channel belongs to: the inverse of :func:`log_key`."""
     return channel.removeprefix("machpay:{").removesuffix("}:log")

@@ -24,6 +24,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         timeout: The longest it may run, in s, over all attempts.
         queue_timeout: The longest it may wait for its first claim, in s.
         idle_timeout: The longest it may produce nothing, in s.
+        cancel_after: For how long nobody may be reading before it is cancelled, in s; ``None``: for
+            as long as it runs.
         fingerprint: A digest of the request, to tell a repeated start from another one.
         v: The format's version.
     """
@@ -35,6 +37,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = 3600.0
     queue_timeout: float = 300.0
     idle_timeout: float = 300.0
+    cancel_after: float | None = None
     fingerprint: str = ""
     v: int = FORMAT
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from fakeredis import FakeAsyncRedis, FakeServer
 from hypothesis import HealthCheck, settings
@@ -10,10 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from shared.redis import Client, connect
 
+PATIENCE: Final = 600
+"""For pytest: so long, in s, may a machine that fails take to find its shortest failure."""
+
 T = TypeVar("T")
 
 SETTINGS = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -19,9 +19,11 @@ from shared.jobs import Execute
 from shared.ledger import Ledger, Row
 from shared.log import EventLog, LogError, Lost, NewEvent
 from shared.overdue import end_if_unclaimed
+from shared.presence import Presence
 from shared.redis import is_away
 from shared.terms import Terms
 from workers.claim import Claim, claim, hand_over
+from workers.desertion import end_when_deserted
 from workers.publisher import Publisher
 from workers.replay import Replay
 from workers.settle import settle
@@ -73,15 +75,22 @@ class Executor:
     Args:
         log: The event logs.
         ledger: The ledger.
+        presence: Who reads what.
         skills: What this worker can run, by id.
         worker: The worker's token, for its claims.
     """
 
     def __init__(
-        self, log: EventLog, ledger: Ledger, skills: Mapping[str, Skill], worker: str
+        self,
+        log: EventLog,
+        ledger: Ledger,
+        presence: Presence,
+        skills: Mapping[str, Skill],
+        worker: str,
     ) -> None:
         self._log = log
         self._ledger = ledger
+        self._presence = presence
         self._skills = skills
         self._worker = worker
         self._running: dict[str, _Run] = {}
@@ -195,13 +204,30 @@ class Executor:
         mine.begin(publisher)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(publisher.run(), name=f"publish {attempt.execution_id}")
+            watching = self._watch(tasks, attempt.execution_id, terms, mine)
             outcome = await replay.judge(
                 run(skill, given, replay.publish, timeout=terms.timeout, spent=attempt.spent)
             )
             elapsed_ms = (time.monotonic_ns() - began) // 1_000_000
             end = settle(terms, outcome, elapsed_ms)
             publisher.finish(end)
+            if watching is not None:
+                watching.cancel()
         return end
+
+    def _watch(
+        self, tasks: asyncio.TaskGroup, execution_id: str, terms: Terms, mine: _Run
+    ) -> "asyncio.Task[None] | None":
+        """Have an execution stopped when nobody reads it, if that is what was agreed."""
+        limit = terms.cancel_after
+        if limit is None:
+            return None
+
+        async def watch() -> None:
+            await end_when_deserted(self._log, self._presence, execution_id, limit)
+            mine.stop()
+
+        return tasks.create_task(watch(), name=f"readers of {execution_id}")
 
     async def _settle(self, execution_id: str) -> None:
         """Write the ledger's row of an execution that somebody has ended.

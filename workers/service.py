@@ -11,6 +11,7 @@ from machpay.skill import Skill
 from shared.jobs import FUNCTION
 from shared.ledger import Ledger
 from shared.log import EventLog
+from shared.presence import Presence
 from shared.redis import connect, connect_queue
 from shared.registry import Registry
 from shared.settings import Settings
@@ -34,7 +35,7 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
     log_redis = connect(settings.logs_url)
     log = EventLog(log_redis, retention=settings.retention)
     leases = Leases(queue, settings.lease)
-    executor = Executor(log, Ledger(queue, log), skills, leases.token)
+    executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases.token)
 
     worker = Worker(
         [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION, max_tries=UNLIMITED)],

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from machpay._options import Options
 from machpay._position import Position, derived_execution_id, new_execution_id
 from machpay.pricing import Pricing
 from machpay.skill import Skill
@@ -88,25 +89,36 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         skill: The skill to run.
         input: The caller's input.
         account: Who pays and who may read.
-        idempotency_key: The client's name for this start: the same one again, with the same skill
-            and input, is the same execution.
+        idempotency_key: The client's name for this start: the same one again, with the same skill,
+            input and options, is the same execution.
+        chosen_id: The execution's id, chosen by the client: it is the start's name, too.
+        options: What else the client asks for.
     """
 
     skill: SkillInfo
     input: dict[str, Any]
     account: str
     idempotency_key: str | None = None
+    chosen_id: str | None = None
+    options: Options = Options()
 
     def execution_id(self) -> str:
         """Name the execution that this request starts, or started before."""
+        if self.chosen_id is not None:
+            return self.chosen_id
         if self.idempotency_key is None:
             return new_execution_id()
         return derived_execution_id(self.account, self.idempotency_key)
 
     def fingerprint(self) -> str:
-        """Digest what is asked for: a repeated key with another digest is a mistake."""
-        asked = msgspec.json.encode([self.skill.id, self.input], order="deterministic")
-        return hashlib.sha256(asked).hexdigest()
+        """Digest what is asked for: a repeated key or id with another digest is a mistake.
+
+        An option that is left out and one that is set to its default ask for the same.
+        """
+        asked: list[Any] = [self.skill.id, self.input]
+        if options := self.options.body():
+            asked.append(options)
+        return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -114,7 +126,7 @@ class Started(msgspec.Struct, frozen=True):
 
     Attributes:
         execution_id: The execution.
-        replayed: It was started before, under the same key.
+        replayed: It was started before, under the same key or id.
     """
 
     execution_id: str
@@ -123,8 +135,13 @@ class Started(msgspec.Struct, frozen=True):
 
 def idempotency_mismatch() -> ApiError:
     """Refuse a key that was used for something else (draft-ietf-httpapi-idempotency-key-header)."""
-    message = "This Idempotency-Key was used with another skill or input."
+    message = "This key or id was used to start something else: another skill, input or options."
     return ApiError(422, "idempotency_mismatch", message)
+
+
+def execution_not_found() -> ApiError:
+    """Refuse an execution that is unknown, expired or foreign: one answer, so nobody learns which."""
+    return ApiError(404, "execution_not_found", "There is no such execution.")
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -186,15 +203,20 @@ class Executions(Protocol):
         """Start an execution: its log begins with ``start`` and its job is queued.
 
         Raises:
-            ApiError: It is refused; 422 when its idempotency key was used for something else.
+            ApiError: It is refused; 422 when its idempotency key or id was used for something else,
+                404 when its id is another account's.
         """
         ...
 
     async def cancel(self, execution_id: str, account: str) -> None:
         """End an execution with ``error cancelled``, unless it has ended.
 
+        One that is not there, under an id that a client may choose, is cancelled in advance: when
+        the account starts it, it begins and ends at once.
+
         Raises:
-            ApiError: 404, as for :meth:`locate`.
+            ApiError: 404, as for :meth:`locate`; of the ids that clients may choose, only those of
+                another account.
         """
         ...
 

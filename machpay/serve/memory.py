@@ -1,8 +1,6 @@
 """Executions run in this process, their logs kept in memory: a skill server.
 
-Streams are resumable while the process lives, and while their log is kept. Entries have the same
-ids as in Redis: ``0-1`` is the start, ``1-2`` the claim that nobody sees, chunks follow from
-``1-3``.
+Streams are resumable while the process lives, and while their log is kept.
 """
 
 import asyncio
@@ -10,17 +8,18 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from time import monotonic, time_ns
+from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
 from msgspec import structs
 
 from machpay._endings import CANCELLED, INTERNAL
-from machpay._position import Cursor, Position
+from machpay._position import Cursor, Position, is_chosen_id
 from machpay._run import Completed, run
-from machpay._wire import HEARTBEAT, encode_payload, frame
-from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
+from machpay._wire import HEARTBEAT
+from machpay.events import ChunkEvent, EndEvent, ErrorEvent
+from machpay.serve.bars import Bars
 from machpay.serve.executions import (
     ApiError,
     ExecutionInfo,
@@ -28,19 +27,16 @@ from machpay.serve.executions import (
     SkillInfo,
     Started,
     StartRequest,
+    execution_not_found,
     idempotency_mismatch,
 )
+from machpay.serve.log import Log
 from machpay.skill import Skill, SkillInput
 
 logger: Final = logging.getLogger("machpay.serve")
 
 JOIN_BYTES: Final = 256 << 10
 """About how much a reader is given at once."""
-
-_START: Final = Position(0, 1)
-_CLAIM: Final = Position(1, 2)
-_OVERHEAD: Final = 200
-"""About what Python's objects take per chunk, in bytes, beside its frame and its text."""
 
 _STOPPED: Final = ErrorEvent(
     code="worker_lost", message="The skill server was shut down.", retryable=True
@@ -52,78 +48,6 @@ _FULL: Final = ErrorEvent(
 
 class _OutOfMemory(Exception):
     """All logs together are over the limit, and no finished one is left to forget."""
-
-
-class _Log:
-    """The log of one execution.
-
-    Attributes:
-        fingerprint: A digest of what was asked for.
-        size: About how much memory it takes, in bytes.
-        frames: The start's, then one per entry from seq 3 on.
-        texts: The chunks' texts.
-        end: Its terminal event, once it has one.
-        cancelled: Its owner asked for its end.
-        ended_at: When it ended, by the monotonic clock, in s.
-    """
-
-    def __init__(
-        self, execution_id: str, skill_id: str, account: str, fingerprint: str = ""
-    ) -> None:
-        self.execution_id = execution_id
-        self.fingerprint = fingerprint
-        self.skill_id = skill_id
-        self.account = account
-        self.created_at = time_ns() // 1_000_000
-        self.size = 0
-        self.frames: list[bytes] = []
-        self.texts: list[str] = []
-        self.end: EndEvent | ErrorEvent | None = None
-        self.ended_at = 0.0
-        self.cancelled = False
-        self._changed = asyncio.Event()
-        start = StartEvent(execution_id=execution_id, skill_id=skill_id)
-        self.frames.append(frame("start", encode_payload(start), str(Cursor(execution_id, _START))))
-
-    @property
-    def top(self) -> Position:
-        """The newest entry."""
-        return Position(1, len(self.frames) + 1)
-
-    def append(self, name: str, event: ChunkEvent | EndEvent | ErrorEvent) -> int:
-        """Append an entry; return about how many bytes of memory it takes."""
-        position = Position(1, len(self.frames) + 2)
-        cursor = str(Cursor(self.execution_id, position))
-        self.frames.append(frame(name, encode_payload(event), cursor))
-        size = len(self.frames[-1]) + _OVERHEAD
-        if isinstance(event, ChunkEvent):
-            self.texts.append(event.text)
-            size += len(event.text)
-        else:
-            self.end = event
-        self.size += size
-        return size
-
-    def wake(self) -> None:
-        """Wake all readers: there is news."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    async def wait(self, limit: float) -> bool:
-        """Wait for news; False after ``limit`` seconds without any."""
-        try:
-            async with asyncio.timeout(limit):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def index_after(self, position: Position) -> int:
-        """Find the first frame after a position."""
-        if position < _START:
-            return 0
-        # What is before the claim is the start, whatever seq a client makes up there.
-        return 1 if position <= _CLAIM else position.seq - 1
 
 
 class MemoryExecutions:
@@ -164,10 +88,11 @@ class MemoryExecutions:
         self._max_bytes = max_bytes
         self._retention = retention
         self._heartbeat = heartbeat
-        self._running: dict[str, _Log] = {}
-        self._finished: OrderedDict[str, _Log] = OrderedDict()
+        self._running: dict[str, Log] = {}
+        self._finished: OrderedDict[str, Log] = OrderedDict()
         self._size = 0
         self._tasks: dict[str, asyncio.Task[EndEvent | ErrorEvent]] = {}
+        self._bars = Bars()
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -200,47 +125,64 @@ class MemoryExecutions:
         return None if skill is None else SkillInfo.of(skill)
 
     async def start(self, request: StartRequest) -> Started:
-        """Start an execution; it goes on when its client leaves.
+        """Start an execution; it goes on when its client leaves, unless it asked for the contrary.
 
         Raises:
             ApiError: 503 ``overloaded``, too many are running, or ``draining``; 422
-                ``idempotency_mismatch``.
+                ``idempotency_mismatch``; 404 ``execution_not_found``, the id is another account's.
         """
         if self._stopping:
             raise ApiError(503, "draining", "This server is shutting down.", retry_after=1)
         execution_id, fingerprint = request.execution_id(), request.fingerprint()
-        self._forget()
-        known = self._running.get(execution_id) or self._finished.get(execution_id)
+        known = self._known(execution_id)
         if known is not None:
+            if known.account != request.account:
+                raise execution_not_found()
             if known.fingerprint != fingerprint:
                 raise idempotency_mismatch()
             return Started(execution_id, replayed=True)
-        if len(self._running) >= self._max_running:
+        barred = self._bars.has(execution_id, request.account)
+        if len(self._running) >= self._max_running and not barred:
             message = f"This server runs {self._max_running} executions already."
             raise ApiError(503, "overloaded", message, retry_after=1)
-        skill = self._skills[request.skill.id]
-        log = _Log(execution_id, skill.id, request.account, fingerprint)
-        self._running[log.execution_id] = log
+        log = Log(execution_id, request.skill.id, request.account, fingerprint)
+        self._running[execution_id] = log
+        if barred:
+            self._end(log, CANCELLED)
+        else:
+            self._run(log, request)
+        return Started(execution_id)
+
+    def _run(self, log: Log, request: StartRequest) -> None:
+        skill, options = self._skills[request.skill.id], request.options
         input = SkillInput(request.input, execution_id=log.execution_id)
         task = self._group.create_task(
-            self._execute(log, skill, input), name=f"execution {log.execution_id}"
+            self._execute(log, skill, input, options.limit(skill.timeout)),
+            name=f"execution {log.execution_id}",
         )
         self._tasks[log.execution_id] = task
         task.add_done_callback(partial(self._finish, log))
-        return Started(log.execution_id)
+        if options.cancel_after is not None:
+            log.presence.require(options.cancel_after, partial(self._cancel, log))
 
     async def cancel(self, execution_id: str, account: str) -> None:
-        """End an execution with ``error cancelled``, unless it has ended.
+        """End an execution with ``error cancelled``, unless it has ended; in advance, if need be.
 
         Raises:
             ApiError: 404 ``execution_not_found``.
         """
+        if is_chosen_id(execution_id) and self._known(execution_id) is None:
+            self._bars.add(execution_id, account)
+            return
         log = self._find(execution_id, account)
         if log.end is None:
-            log.cancelled = True
-            self._tasks[execution_id].cancel()
+            self._cancel(log)
             while log.end is None:
                 await log.wait(self._heartbeat)
+
+    def _cancel(self, log: Log) -> None:
+        log.cancelled = True
+        self._tasks[log.execution_id].cancel()
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
         """Find where a reader stands.
@@ -265,19 +207,20 @@ class MemoryExecutions:
         if log is None:
             return
         index = log.index_after(after)
-        while True:
-            block: list[bytes] = []
-            size = 0
-            while index < len(log.frames) and size < JOIN_BYTES:
-                block.append(log.frames[index])
-                size += len(log.frames[index])
-                index += 1
-            if block:
-                yield b"".join(block)
-            elif log.end is not None:
-                return
-            elif not await log.wait(self._heartbeat):
-                yield HEARTBEAT
+        with log.presence.reading():
+            while True:
+                block: list[bytes] = []
+                size = 0
+                while index < len(log.frames) and size < JOIN_BYTES:
+                    block.append(log.frames[index])
+                    size += len(log.frames[index])
+                    index += 1
+                if block:
+                    yield b"".join(block)
+                elif log.end is not None:
+                    return
+                elif not await log.wait(self._heartbeat):
+                    yield HEARTBEAT
 
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution.
@@ -309,14 +252,19 @@ class MemoryExecutions:
             return structs.replace(info, status=status, error=error)
         return info
 
-    def _find(self, execution_id: str, account: str) -> _Log:
+    def _known(self, execution_id: str) -> Log | None:
         self._forget()
-        log = self._running.get(execution_id) or self._finished.get(execution_id)
+        return self._running.get(execution_id) or self._finished.get(execution_id)
+
+    def _find(self, execution_id: str, account: str) -> Log:
+        log = self._known(execution_id)
         if log is None or log.account != account:
-            raise ApiError(404, "execution_not_found", "There is no such execution.")
+            raise execution_not_found()
         return log
 
-    async def _execute(self, log: _Log, skill: Skill, input: SkillInput) -> EndEvent | ErrorEvent:
+    async def _execute(
+        self, log: Log, skill: Skill, input: SkillInput, limit: float
+    ) -> EndEvent | ErrorEvent:
         """Run an execution; never raises, because that would end all others of the group."""
 
         async def publish(chunks: list[ChunkEvent]) -> None:
@@ -329,7 +277,7 @@ class MemoryExecutions:
 
         started = monotonic()
         try:
-            outcome = await run(skill, input, publish)
+            outcome = await run(skill, input, publish, timeout=limit)
         except _OutOfMemory:
             logger.error("execution %s: all logs together are too large", log.execution_id)  # noqa: TRY400 - there is no more to tell
             return _FULL
@@ -342,15 +290,19 @@ class MemoryExecutions:
             return EndEvent(tokens_used=outcome.tokens, cost_usd=cost, duration_ms=duration)
         return ErrorEvent(code=outcome.code, message=outcome.message, retryable=outcome.retryable)
 
-    def _finish(self, log: _Log, task: "asyncio.Task[EndEvent | ErrorEvent]") -> None:
+    def _finish(self, log: Log, task: "asyncio.Task[EndEvent | ErrorEvent]") -> None:
         """Write the terminal event: a callback, so that a task cancelled unstarted has one too."""
         del self._tasks[log.execution_id]
         if task.cancelled():
             ending: EndEvent | ErrorEvent = CANCELLED if log.cancelled else _STOPPED
         else:
             ending = task.result()
+        self._end(log, ending)
+
+    def _end(self, log: Log, ending: EndEvent | ErrorEvent) -> None:
         self._size += log.append("end" if isinstance(ending, EndEvent) else "error", ending)
         log.ended_at = monotonic()
+        log.presence.release()
         del self._running[log.execution_id]
         self._finished[log.execution_id] = log
         log.wake()

@@ -1,11 +1,12 @@
 """Reading requests: everything a client can get wrong is its own 4xx, never a 500."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
 
+from machpay._options import KEYS, Options
 from machpay._position import Cursor
 from machpay.serve.executions import ApiError
 
@@ -24,33 +25,51 @@ _LINGER_BYTES: Final = 8 << 20
 """So much of a body that is refused is read and dropped, so that its sender sees the answer: a
 connection that is closed with bytes unread is reset, and the answer lost with it."""
 
-_RESERVED: Final = frozenset({"timeout", "max_cost_usd", "on_disconnect"})
+_RESERVED: Final = frozenset({"max_cost_usd"})
 
 
-async def read_input(request: Request, max_body_bytes: int) -> dict[str, Any]:
-    """Read the body of a start: ``{"input": {...}}``.
+class Asked(NamedTuple):
+    """What the body of a start asks for.
+
+    Attributes:
+        input: The input; empty when the body has none.
+        options: The options.
+        skill_id: The skill, where the body names it; else empty.
+    """
+
+    input: dict[str, Any]
+    options: Options
+    skill_id: str
+
+
+async def read_start(request: Request, max_body_bytes: int, *, names_skill: bool = False) -> Asked:
+    """Read the body of a start: ``{"input": {...}}``, and options.
 
     Args:
         request: The request.
         max_body_bytes: The most bytes to accept, whether or not they were announced.
-
-    Returns:
-        The input; empty when the body has none.
+        names_skill: The body must have a ``skill_id``, too.
 
     Raises:
         ApiError: 400 ``bad_request`` or ``not_supported``, 408 ``request_timeout``, 413
             ``body_too_large``.
     """
     body = await read_object(request, max_body_bytes)
+    known = {"input", "skill_id"} if names_skill else {"input"}
     for key in body:
         if key in _RESERVED:
             raise ApiError(400, "not_supported", f"{key!r} is not supported by this server.")
-        if key != "input":
+        if key not in known and key not in KEYS:
             raise ApiError(400, "bad_request", f"The body has an unknown key: {key[:64]!r}.")
-    value = body.get("input", {})
+    value, skill_id = body.get("input", {}), body.get("skill_id", "")
     if not isinstance(value, dict):
         raise ApiError(400, "bad_request", "'input' must be a JSON object.")
-    return value
+    if not isinstance(skill_id, str) or (names_skill and not skill_id):
+        raise ApiError(400, "bad_request", "'skill_id' must be the id of a skill.")
+    try:
+        return Asked(value, Options.of_body(body), skill_id)
+    except ValueError as error:
+        raise ApiError(400, "bad_request", str(error)) from None
 
 
 async def read_object(request: Request, max_body_bytes: int) -> dict[str, Any]:
@@ -58,10 +77,10 @@ async def read_object(request: Request, max_body_bytes: int) -> dict[str, Any]:
 
     Args:
         request: The request.
-        max_body_bytes: As for :func:`read_input`.
+        max_body_bytes: As for :func:`read_start`.
 
     Raises:
-        ApiError: As for :func:`read_input`.
+        ApiError: As for :func:`read_start`.
     """
     return _decode(await _read(request, max_body_bytes))
 

@@ -151,7 +151,7 @@ def nothing_follows(method: str) -> Response:
     Args:
         method: The request's method.
     """
-    if method == "POST":
+    if method in ("POST", "PUT"):
         return Response(b"", headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
     return Response(status_code=204, headers=_HEADERS)
 

@@ -3,9 +3,12 @@
 ============================================  ====================================================
 ``POST /v1/skills/{id}/stream``               start, and stream; resumes if a cursor is given
 ``POST /v1/skills/{id}/executions``           start in the background
+``PUT /v1/executions/{id}``                   start under an id that the client chose; stream if
+                                              ``Accept`` asks for events
 ``GET /v1/executions/{id}``                   status, text so far and its cursor
 ``GET /v1/executions/{id}/stream``            stream, from a cursor if one is given
-``POST /v1/executions/{id}/cancel``           end it; again and again if you like
+``POST /v1/executions/{id}/cancel``           end it; again and again, and before its PUT, if you
+                                              like
 ``GET /v1/skills``, ``GET /v1/skills/{id}``   the registry
 ``GET /healthz``                              whether the process lives
 ============================================  ====================================================
@@ -22,7 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from machpay._position import ORIGIN, Cursor, is_execution_id
+from machpay._position import MINTED, ORIGIN, Cursor, is_chosen_id, is_execution_id
 from machpay.serve.drain import Drain
 from machpay.serve.executions import (
     ApiError,
@@ -32,14 +35,16 @@ from machpay.serve.executions import (
     Started,
     StartRequest,
     Unavailable,
+    execution_not_found,
 )
 from machpay.serve.requests import (
     MAX_BODY_BYTES,
     read_cursor,
     read_idempotency_key,
-    read_input,
+    read_start,
 )
 from machpay.serve.responses import (
+    EVENT_STREAM,
     EventStream,
     error_response,
     json_response,
@@ -77,7 +82,7 @@ def routes(
         Route("/v1/skills/{skill_id}", surface.show_skill, methods=["GET"]),
         Route("/v1/skills/{skill_id}/stream", surface.start_and_stream, methods=["POST"]),
         Route("/v1/skills/{skill_id}/executions", surface.start, methods=["POST"]),
-        Route("/v1/executions/{execution_id}", surface.describe, methods=["GET"]),
+        Route("/v1/executions/{execution_id}", surface.execution, methods=["GET", "PUT"]),
         Route("/v1/executions/{execution_id}/stream", surface.stream, methods=["GET"]),
         Route("/v1/executions/{execution_id}/cancel", surface.cancel, methods=["POST"]),
         Route("/healthz", _healthz, methods=["GET"]),
@@ -114,7 +119,7 @@ class Surface:
     async def show_skill(self, request: Request) -> Response:
         """Show one skill."""
         self.account_of(request)
-        return json_response(await self._skill(request))
+        return json_response(await self._skill(request.path_params["skill_id"]))
 
     async def start_and_stream(self, request: Request) -> Response:
         """Start and stream, or resume."""
@@ -123,22 +128,29 @@ class Surface:
             # A client that was cut off repeats its request, with its cursor: that must not start,
             # and bill, a second execution.
             return await self.resume(request, cursor)
-        started = await self._start(request)
-        frames = self.executions.read(started.execution_id, ORIGIN)
-        return EventStream(frames, headers=_replayed(started))
+        return self._streamed(await self._start(await self._read_start(request)))
 
     async def start(self, request: Request) -> Response:
         """Start in the background."""
-        started = await self._start(request)
-        status_url = f"/v1/executions/{started.execution_id}"
-        body = {
-            "execution_id": started.execution_id,
-            "skill_id": request.path_params["skill_id"],
-            "stream_url": f"{status_url}/stream",
-            "status_url": status_url,
-        }
-        headers = {"Location": status_url, **_replayed(started)}
-        return json_response(body, status=202, headers=headers)
+        asked = await self._read_start(request)
+        return _accepted(asked, await self._start(asked))
+
+    async def execution(self, request: Request) -> Response:
+        """Describe an execution, or start it: one route, so that a 405 names all its methods."""
+        return await (self.put if request.method == "PUT" else self.describe)(request)
+
+    async def put(self, request: Request) -> Response:
+        """Start under the id that the client chose: in the background, or stream, or resume."""
+        execution_id = request.path_params["execution_id"]
+        if not is_chosen_id(execution_id):
+            message = f"An id to choose is 1 to 64 of A-Z a-z 0-9 _ ~ -, and not {MINTED!r} first."
+            raise ApiError(400, "bad_request", message)
+        streams = EVENT_STREAM in request.headers.get("accept", "")
+        if streams and (cursor := _cursor_within(request, execution_id)) is not None:
+            return await self.resume(request, cursor)
+        asked = await self._read_start(request, execution_id)
+        started = await self._start(asked)
+        return self._streamed(started) if streams else _accepted(asked, started)
 
     async def cancel(self, request: Request) -> Response:
         """End an execution."""
@@ -154,21 +166,32 @@ class Surface:
     async def stream(self, request: Request) -> Response:
         """Stream an execution."""
         execution_id = _execution_id(request)
-        cursor = read_cursor(request) or Cursor(execution_id, ORIGIN)
-        if cursor.execution_id != execution_id:
-            raise ApiError(400, "bad_cursor", "The last event id is of another execution.")
+        cursor = _cursor_within(request, execution_id) or Cursor(execution_id, ORIGIN)
         return await self.resume(request, cursor)
 
-    async def _start(self, request: Request) -> Started:
+    async def _read_start(self, request: Request, chosen_id: str | None = None) -> StartRequest:
         account = self.account_of(request)
         self.refuse_while_draining()
-        key = read_idempotency_key(request)
-        input = await read_input(request, self.max_body_bytes)
-        skill = await self._skill(request)
-        self.refuse_while_draining()
-        return await self.executions.start(
-            StartRequest(skill=skill, input=input, account=account, idempotency_key=key)
+        # A chosen id names the start: a key beside it, as some clients add to all they send, does not.
+        key = read_idempotency_key(request) if chosen_id is None else None
+        asked = await read_start(request, self.max_body_bytes, names_skill=chosen_id is not None)
+        skill = await self._skill(request.path_params.get("skill_id", asked.skill_id))
+        return StartRequest(
+            skill=skill,
+            input=asked.input,
+            account=account,
+            idempotency_key=key,
+            chosen_id=chosen_id,
+            options=asked.options,
         )
+
+    async def _start(self, asked: StartRequest) -> Started:
+        self.refuse_while_draining()
+        return await self.executions.start(asked)
+
+    def _streamed(self, started: Started) -> Response:
+        frames = self.executions.read(started.execution_id, ORIGIN)
+        return EventStream(frames, headers=_replayed(started))
 
     def refuse_while_draining(self) -> None:
         """Refuse what would begin something new.
@@ -198,11 +221,22 @@ class Surface:
             return show(log_lost(execution_id, after))
         return show(self.executions.read(execution_id, after))
 
-    async def _skill(self, request: Request) -> SkillInfo:
-        skill = await self.executions.skill(request.path_params["skill_id"])
+    async def _skill(self, skill_id: str) -> SkillInfo:
+        skill = await self.executions.skill(skill_id)
         if skill is None:
             raise ApiError(404, "skill_not_found", "There is no such skill.")
         return skill
+
+
+def _accepted(asked: StartRequest, started: Started) -> Response:
+    status_url = f"/v1/executions/{started.execution_id}"
+    body = {
+        "execution_id": started.execution_id,
+        "skill_id": asked.skill.id,
+        "stream_url": f"{status_url}/stream",
+        "status_url": status_url,
+    }
+    return json_response(body, status=202, headers={"Location": status_url, **_replayed(started)})
 
 
 def _replayed(started: Started) -> dict[str, str]:
@@ -212,8 +246,15 @@ def _replayed(started: Started) -> dict[str, str]:
 def _execution_id(request: Request) -> str:
     execution_id: str = request.path_params["execution_id"]
     if not is_execution_id(execution_id):
-        raise ApiError(404, "execution_not_found", "There is no such execution.")
+        raise execution_not_found()
     return execution_id
+
+
+def _cursor_within(request: Request, execution_id: str) -> Cursor | None:
+    cursor = read_cursor(request)
+    if cursor is not None and cursor.execution_id != execution_id:
+        raise ApiError(400, "bad_cursor", "The last event id is of another execution.")
+    return cursor
 
 
 async def _healthz(_request: Request) -> Response:

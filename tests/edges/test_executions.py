@@ -1,8 +1,10 @@
 """Starts at the edge: what a cancelled request, a queue that is away or a broken hub leave behind."""
 
 import asyncio
+import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -11,6 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from edge import executions as module
 from edge.executions import RedisExecutions
 from edge.hub import Hub
+from edge.readers import Readers
+from machpay._options import Options
 from machpay._position import ORIGIN, Position
 from machpay.serve.executions import (
     ApiError,
@@ -21,12 +25,14 @@ from machpay.serve.executions import (
 )
 from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
-from shared.keys import QUEUE, job_key, log_key
-from shared.log import EventLog, Fenced
+from shared.keys import QUEUE, bar_key, job_key, log_key
+from shared.log import EventLog, Fenced, LogError
+from shared.presence import Presence
 from shared.redis import Client
 from shared.registry import Registry
 from tests.edges.wiring import overdue_of
 from tests.waiting import eventually
+from tests.wire import check
 
 REQUEST = StartRequest(skill=SkillInfo(id="words", name="Words"), input={"n": 1}, account="alice")
 
@@ -43,7 +49,10 @@ class Edge:
         self.queue = Queue(redis)
         overdue = overdue_of(self.log)
         self.hub = Hub(self.log, url, overdue)
-        self.executions = RedisExecutions(self.log, self.queue, Registry(redis), self.hub, overdue)
+        readers = Readers(Presence(redis))
+        self.executions = RedisExecutions(
+            self.log, self.queue, Registry(redis), self.hub, overdue, readers
+        )
 
     async def queued(self) -> int:
         return int(await self.redis.zcard(QUEUE))
@@ -230,3 +239,171 @@ async def test_cancelling_what_has_ended_changes_nothing(edge: Edge) -> None:
     await edge.log.append(execution_id, Position(1, 2), [("claim", b"{}"), ("end", end)])
     await edge.executions.cancel(execution_id, "alice")
     assert (await edge.executions.describe(execution_id, "alice")).status == "completed"
+
+
+# -- ids that clients choose
+
+CHOSEN = msgspec.structs.replace(REQUEST, chosen_id="mine")
+
+
+async def refusal(ask: Awaitable[object]) -> tuple[int, str]:
+    with pytest.raises(ApiError) as refused:
+        await ask
+    return refused.value.status, refused.value.code
+
+
+async def test_a_chosen_id_is_one_execution_however_often_and_where(
+    valkey: EmbeddedValkey, valkey_client: Client, edge: Edge
+) -> None:
+    other = Edge(valkey_client, valkey.url)
+    async with other.executions.running():
+        starts = [place.executions.start(CHOSEN) for place in (edge, other) for _ in range(25)]
+        started = await asyncio.gather(*starts)
+    assert {one.execution_id for one in started} == {"mine"}
+    assert [one.replayed for one in started].count(False) == 1
+    assert await edge.queued() == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        msgspec.structs.replace(CHOSEN, input={"n": 2}),
+        msgspec.structs.replace(CHOSEN, skill=SkillInfo(id="other", name="Other")),
+        msgspec.structs.replace(CHOSEN, options=Options(timeout=5)),
+        msgspec.structs.replace(CHOSEN, options=Options(cancel_after=5)),
+    ],
+)
+async def test_a_chosen_id_for_two_things_is_refused(edge: Edge, other: StartRequest) -> None:
+    await edge.executions.start(CHOSEN)
+    assert await refusal(edge.executions.start(other)) == (422, "idempotency_mismatch")
+    assert await edge.queued() == 1
+
+
+@pytest.mark.parametrize("skill", ["words", "other"])
+async def test_an_id_of_another_account_is_unknown(edge: Edge, skill: str) -> None:
+    await edge.executions.start(CHOSEN)
+    info = SkillInfo(id=skill, name=skill)
+    bobs = msgspec.structs.replace(CHOSEN, account="bob", skill=info)
+    unknown = (404, "execution_not_found")
+    assert await refusal(edge.executions.start(bobs)) == unknown
+    assert await refusal(edge.executions.cancel("mine", "bob")) == unknown
+    assert (await edge.executions.describe("mine", "alice")).status == "queued"
+    assert await edge.queued() == 1
+
+
+async def test_a_start_keeps_its_options_with_its_terms(edge: Edge) -> None:
+    async def terms(execution_id: str, options: Options) -> tuple[float, float | None]:
+        asked = msgspec.structs.replace(CHOSEN, chosen_id=execution_id, options=options)
+        await edge.executions.start(asked)
+        summary = await edge.log.describe(execution_id)
+        assert summary is not None
+        ((_, score),) = await edge.redis.zrange(QUEUE, -1, -1, withscores=True)
+        assert score > 0
+        return summary.terms.timeout, summary.terms.cancel_after
+
+    limit = REQUEST.skill.timeout
+    assert await terms("a", Options()) == (limit, None)
+    assert await terms("b", Options(timeout=5, cancel_after=30)) == (5, 30)
+    assert await terms("c", Options(timeout=2 * limit)) == (limit, None)
+
+
+# -- a stop that comes first
+
+
+async def test_a_cancellation_that_comes_before_its_start_wins(edge: Edge) -> None:
+    for _ in range(2):
+        await edge.executions.cancel("mine", "alice")
+    assert await edge.executions.start(CHOSEN) == Started("mine")
+    assert await edge.executions.start(CHOSEN) == Started("mine", replayed=True)
+    info = await edge.executions.describe("mine", "alice")
+    assert (info.status, info.error) == (
+        "cancelled",
+        {"code": "cancelled", "message": "The execution was cancelled."},
+    )
+    frames = b"".join([block async for block in edge.executions.read("mine", ORIGIN)])
+    assert [event.event for event in check(frames)] == ["start", "error"]
+    assert await edge.queued() == 0
+    assert not await edge.redis.exists(job_key("mine"))
+    await edge.executions.cancel("mine", "alice")
+    assert 0 < await edge.redis.pttl(bar_key("mine", "alice")) <= 24 * 3600 * 1000
+
+
+async def test_a_cancellation_bars_nobody_elses_start(edge: Edge) -> None:
+    await edge.executions.cancel("mine", "bob")
+    await edge.executions.start(CHOSEN)
+    assert (await edge.executions.describe("mine", "alice")).status == "queued"
+    assert await refusal(edge.executions.cancel("mine", "bob")) == (404, "execution_not_found")
+
+
+@pytest.mark.parametrize("name", ["exec_a", "exec_", "a.b", "a" * 65, ""])
+async def test_an_id_that_nobody_can_choose_is_not_barred(edge: Edge, name: str) -> None:
+    assert await refusal(edge.executions.cancel(name, "alice")) == (404, "execution_not_found")
+    assert await edge.logs() == []
+
+
+async def test_something_else_under_a_logs_key_is_not_cancelled(edge: Edge) -> None:
+    await edge.redis.set(log_key("text"), "x")
+    assert await refusal(edge.executions.cancel("text", "alice")) == (404, "execution_not_found")
+
+
+class Runner:
+    """A worker as far as the log goes: it claims what is queued, and writes until it is refused."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self.claimed: set[str] = set()
+
+    async def run(self, execution_id: str) -> None:
+        """Run one execution, once its job is queued, to the end of its log."""
+        while not await self._edge.redis.exists(job_key(execution_id)):
+            last = await self._edge.log.last(execution_id)
+            if last is not None and last.terminal:
+                return
+        seq, batch = 2, ("claim", b"{}")
+        while True:
+            try:
+                await self._edge.log.append(execution_id, Position(1, seq), [batch])
+            except LogError:
+                return
+            self.claimed.add(execution_id)
+            seq, batch = seq + 1, ("chunk", CHUNK)
+
+
+async def later(turns: int, act: Callable[[], Awaitable[object]]) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await act()
+
+
+async def test_whatever_comes_first_a_start_and_a_stop_are_one_cancelled_execution(
+    valkey: EmbeddedValkey, valkey_client: Client, edge: Edge
+) -> None:
+    """200 random orders of starts and stops, at two edges, while a worker takes what is queued."""
+    other = Edge(valkey_client, valkey.url)
+    runner = Runner(edge)
+    chance = random.Random(4)
+    barred = 0
+    async with other.executions.running():
+        for number in range(200):
+            name = f"race-{number}"
+            request = msgspec.structs.replace(CHOSEN, chosen_id=name)
+            async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+                for place in chance.sample([edge, other], chance.choice([1, 2])):
+                    start = partial(place.executions.start, request)
+                    tasks.create_task(later(chance.randrange(30), start))
+                for place in chance.sample([edge, other], chance.choice([1, 2])):
+                    stop = partial(place.executions.cancel, name, "alice")
+                    tasks.create_task(later(chance.randrange(30), stop))
+                tasks.create_task(runner.run(name))
+            entries = await edge.log.read(name)
+            assert [entry.type for entry in entries if entry.terminal] == [b"error"], entries
+            assert (
+                entries[-1].data == b'{"code":"cancelled","message":"The execution was cancelled."}'
+            )
+            assert [entry.type for entry in entries].count(b"start") == 1
+            barred += entries[-1].position == (0, 2)
+            if entries[-1].position == (0, 2):
+                assert not await edge.redis.exists(job_key(name))
+    # All of it was seen: stops before the start, before the claim, and while it ran.
+    assert 0 < barred < 200
+    assert 0 < len(runner.claimed) < 200

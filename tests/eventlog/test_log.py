@@ -1,5 +1,7 @@
 """The event log: one writer, one end, no hole, and nothing twice."""
 
+from typing import Any
+
 import pytest
 
 from machpay._position import ORIGIN, Position
@@ -9,6 +11,7 @@ from shared.redis import Client
 from shared.terms import Terms, encode_terms
 
 TERMS = Terms(owner="alice", skill_id="words", created_at=1)
+BOBS = Terms(owner="bob", skill_id="words", created_at=1)
 ORIGIN_FIELD = encode_terms(TERMS)
 
 
@@ -56,6 +59,28 @@ async def test_a_cancellation_that_comes_before_its_start_wins(log: EventLog) ->
 async def test_a_cancellation_bars_nobody_elses_start(log: EventLog) -> None:
     assert await log.bar("f", "bob")
     assert await log.start("f", b"{}", ORIGIN_FIELD, ttl=1000, owner="alice") is Begun.NEW
+
+
+async def test_a_barred_start_ends_no_log_but_its_own(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another account starts the same id between the two steps of a barred start."""
+    append = log._append
+
+    async def append_late(*arguments: Any) -> Any:
+        answer = await append(*arguments)
+        if answer[0] == b"BARRED":
+            monkeypatch.undo()
+            await log.start("f", b"{}", encode_terms(BOBS), ttl=1000, owner="bob")
+        return answer
+
+    monkeypatch.setattr(log, "_append", append_late)
+    assert await log.bar("f", "alice")
+    with pytest.raises(Fenced):
+        await log.start("f", b"{}", ORIGIN_FIELD, ttl=1000, owner="alice", barred=b'"stop"')
+    summary = await log.describe("f")
+    assert summary is not None
+    assert (summary.terms.owner, summary.last.type) == ("bob", b"start")
 
 
 async def test_a_log_that_is_there_is_not_barred(log: EventLog) -> None:

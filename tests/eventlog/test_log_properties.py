@@ -1,5 +1,6 @@
 """Any interleaving of writers, retries and attempts leaves one contiguous log that ends once."""
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
@@ -7,7 +8,9 @@ from machpay._position import Position
 from ops.valkey import EmbeddedValkey
 from shared.log import EventLog, LogError
 from shared.terms import Terms, encode_terms
-from tests.machines import SETTINGS, RedisMachine, run_on
+from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
+
+pytestmark = pytest.mark.timeout(PATIENCE)
 
 TERMS = encode_terms(Terms(owner="alice", skill_id="words", created_at=1))
 WRITERS = range(3)

@@ -7,6 +7,7 @@ count is 0, 1, 2, ... without a hole and without a repetition.
 from typing import Any, NamedTuple, get_args
 
 import msgspec
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
@@ -18,11 +19,13 @@ from machpay.skill import OnInterrupt
 from ops.valkey import EmbeddedValkey
 from shared.log import Entry, EventLog, LogError
 from shared.terms import Terms, encode_terms
-from tests.machines import SETTINGS, RedisMachine, run_on
+from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
 
+pytestmark = pytest.mark.timeout(PATIENCE)
+
 TERMS = Terms(owner="alice", skill_id="words", created_at=1)
-WORKERS = range(3)
+WORKERS = range(2)
 
 
 class Worker(NamedTuple):
@@ -55,9 +58,9 @@ class ClaimMachine(RedisMachine):
         """Read the log."""
         return self.run(self.log.read("e"))
 
-    @rule(name=st.sampled_from(WORKERS))
-    def take(self, name: int) -> None:
-        """Claim the execution, whoever else has it: its lease has lapsed."""
+    @rule(name=st.sampled_from(WORKERS), count=st.integers(0, 2))
+    def take(self, name: int, count: int) -> None:
+        """Claim the execution, whoever else has it: its lease has lapsed. Then deliver something."""
         before = self.entries()
         mine = self.run(claim(self.log, "e", f"w{name}", self.skill, TERMS))
         if mine is None:
@@ -67,6 +70,8 @@ class ClaimMachine(RedisMachine):
         assert not before[-1].terminal
         delivered = mine.resume.chunks if mine.resume else mine.replay.chunks if mine.replay else 0
         self.workers[name] = Worker(mine, mine.next_seq, delivered)
+        if count:
+            self._deliver(name, count, ends=False)
 
     def _check_verdict(self, before: list[Entry]) -> None:
         """Being given up has a reason."""
@@ -76,11 +81,13 @@ class ClaimMachine(RedisMachine):
         delivered = any(entry.type == b"chunk" for entry in before)
         assert lost >= MAX_ATTEMPTS or (self.skill.on_interrupt == "fail" and delivered)
 
-    @rule(name=st.sampled_from(WORKERS), count=st.integers(1, 3), ends=st.booleans())
-    def deliver(self, name: int, count: int, ends: bool) -> None:
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), count=st.integers(1, 3), ends=st.integers(0, 9))
+    def deliver(self, data: st.DataObject, count: int, ends: int) -> None:
         """Append what comes next; refused if the execution is another's by now."""
-        if name not in self.workers:
-            return
+        self._deliver(data.draw(st.sampled_from(sorted(self.workers))), count, ends=ends == 9)
+
+    def _deliver(self, name: int, count: int, *, ends: bool) -> None:
         mine, seq, number = self.workers[name]
         events: list[Any] = [("chunk", chunk(number + n)) for n in range(count)]
         events += [("end", b"{}")] * ends
@@ -91,11 +98,11 @@ class ClaimMachine(RedisMachine):
             return
         self.workers[name] = Worker(mine, seq + len(events), number + count)
 
-    @rule(name=st.sampled_from(WORKERS))
-    def shut_down(self, name: int) -> None:
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def shut_down(self, data: st.DataObject) -> None:
         """Hand over, also what is another's by now."""
-        if name not in self.workers:
-            return
+        name = data.draw(st.sampled_from(sorted(self.workers)))
         notes = self._notes()
         self.run(hand_over(self.log, self.workers.pop(name).claim, f"w{name}"))
         self.handed_over += self._notes() - notes
@@ -104,9 +111,11 @@ class ClaimMachine(RedisMachine):
         return sum(entry.type == b"handover" for entry in self.entries())
 
     @precondition(lambda self: len(self.workers) > 1)
-    @rule()
-    def cancel(self) -> None:
+    @rule(often=st.integers(0, 4))
+    def cancel(self, often: int) -> None:
         """End it from outside: that always works."""
+        if often:
+            return
         self.run(self.log.conclude("e", b'{"code":"cancelled","message":""}'))
         assert self.entries()[-1].terminal
 

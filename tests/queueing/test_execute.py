@@ -17,6 +17,7 @@ from shared.jobs import Execute
 from shared.ledger import Ledger
 from shared.log import Entry, EventLog, LogError
 from shared.overdue import end_if_unclaimed
+from shared.presence import Presence
 from shared.redis import Client
 from shared.terms import Terms, decode_terms
 from tests.rollback import roll_back
@@ -63,11 +64,12 @@ def log(redis: Client) -> EventLog:
 
 @pytest.fixture
 def executor(log: EventLog) -> Executor:
-    return Executor(log, ledger_of(log), SKILLS, "w1")
+    return executor_of(log, SKILLS)
 
 
-def ledger_of(log: EventLog) -> Ledger:
-    return Ledger(log._redis, log)
+def executor_of(log: EventLog, skills: dict[str, Skill]) -> Executor:
+    redis = log._redis
+    return Executor(log, Ledger(redis, log), Presence(redis), skills, "w1")
 
 
 async def start(
@@ -141,9 +143,7 @@ async def test_a_fenced_worker_stops_by_itself_and_leaves_the_job(log: EventLog)
 
     fields = await start(log, "busy")
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(
-            expect_retry(Executor(log, ledger_of(log), {"busy": busy}, "w1"), fields)
-        )
+        running = tasks.create_task(expect_retry(executor_of(log, {"busy": busy}), fields))
 
         async def delivered() -> bool:
             return (await last(log)).type == b"chunk"
@@ -197,9 +197,7 @@ async def test_a_log_that_lost_its_tail_ends_with_log_lost(
 
     fields = await start(log, "words")
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(
-            Executor(log, ledger_of(log), {"words": slow}, "w1").execute({}, **fields)
-        )
+        tasks.create_task(executor_of(log, {"words": slow}).execute({}, **fields))
 
         async def delivered() -> bool:
             return (await last(log)).position == Position(1, 4)
@@ -364,7 +362,7 @@ async def test_what_was_continued_counts_on(log: EventLog) -> None:
     terms = decode_terms(fields["terms"])  # type: ignore[arg-type]
     long = msgspec.structs.replace(terms, timeout=1e10)
     job = Execute.of("e", {}, long)
-    executor = Executor(log, ledger_of(log), {"goes-on": goes_on}, "w2")
+    executor = executor_of(log, {"goes-on": goes_on})
     await executor.execute({}, **msgspec.to_builtins(job, builtin_types=(bytes,)))
     entries = await log.read("e")
     chunks = [msgspec.json.decode(entry.data) for entry in entries if entry.type == b"chunk"]

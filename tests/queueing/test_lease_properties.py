@@ -1,17 +1,20 @@
 """Any interleaving of picks, renewals, lapses and endings: one holder at most, and no job is lost."""
 
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, invariant, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import LEASE_PREFIX, QUEUE, job_key
 from shared.terms import Terms
-from tests.machines import SETTINGS, RedisMachine, run_on
+from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
 from workers.leases import Leases
 
+pytestmark = pytest.mark.timeout(PATIENCE)
+
 TERMS = Terms(owner="alice", skill_id="words", created_at=1)
-WORKERS = ("w1", "w2", "w3")
+WORKERS = ("w1", "w2")
 LEASE = 100.0
 """So long that none lapses by itself: :meth:`LeaseMachine.lapse` says when."""
 
@@ -22,8 +25,6 @@ class LeaseMachine(RedisMachine):
     The model: which jobs are not finished, who holds each, and what each worker thinks it runs.
     """
 
-    jobs = Bundle("jobs")
-
     def __init__(self) -> None:
         super().__init__()
         self.queue = Queue(self.redis)
@@ -33,22 +34,24 @@ class LeaseMachine(RedisMachine):
         self.running: dict[str, set[str]] = {name: set() for name in WORKERS}
         self.count = 0
 
-    @rule(target=jobs)
-    def put(self) -> str:
+    @precondition(lambda self: len(self.holder) < 3)
+    @rule()
+    def put(self) -> None:
         """Queue a job."""
         self.count += 1
         name = f"job-{self.count}"
         assert self.run(self.queue.put(Execute.of(name, {}, TERMS)))
         self.holder[name] = None
         self.due.add(name)
-        return name
 
-    @rule(job=jobs)
-    def put_again(self, job: str) -> None:
-        """Queue one whose answer was lost: it is there, unless it was finished meanwhile."""
-        if job in self.holder:
-            assert not self.run(self.queue.put(Execute.of(job, {}, TERMS)))
+    @precondition(lambda self: self.holder)
+    @rule(data=st.data())
+    def put_again(self, data: st.DataObject) -> None:
+        """Queue one whose answer was lost: it is there."""
+        job = data.draw(st.sampled_from(sorted(self.holder)))
+        assert not self.run(self.queue.put(Execute.of(job, {}, TERMS)))
 
+    @precondition(lambda self: self.due)
     @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4))
     def pick(self, worker: str, count: int) -> None:
         """Pick what is due; it is nobody's."""
@@ -60,17 +63,27 @@ class LeaseMachine(RedisMachine):
             self.holder[job] = worker
         self.running[worker] |= picked
 
-    @rule(job=jobs)
-    def lapse(self, job: str) -> None:
+    @precondition(lambda self: any(self.holder.values()))
+    @rule(data=st.data())
+    def lapse(self, data: st.DataObject) -> None:
         """Let a lease lapse: its holder is dead, or stuck."""
-        if self.holder.get(job) is not None:
-            self.run(self._lapse(job))
-            self.holder[job] = None
-            self.due.add(job)
+        held = sorted(job for job, holder in self.holder.items() if holder)
+        job = data.draw(st.sampled_from(held))
+        self.run(self._lapse(job))
+        self.holder[job] = None
+        self.due.add(job)
 
     async def _lapse(self, job: str) -> None:
         await self.redis.delete(LEASE_PREFIX + job)
         await self.redis.zadd(QUEUE, {job: 1})
+
+    @precondition(lambda self: any(self.holder.values()))
+    @rule(data=st.data())
+    def take_over(self, data: st.DataObject) -> None:
+        """Let a lease lapse, and all that is due be picked by some worker."""
+        self.lapse(data)
+        worker = data.draw(st.sampled_from(WORKERS))
+        self.pick(worker, len(self.due))
 
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
@@ -86,39 +99,25 @@ class LeaseMachine(RedisMachine):
             self.due.discard(job)
         mine -= {*lost, *unknown}
 
-    @rule(worker=st.sampled_from(WORKERS), job=jobs)
-    def finish(self, worker: str, job: str) -> None:
-        """Finish a job, also long after it was lost."""
-        if job not in self.running[worker] or job not in self.holder:
-            return
-        allowed = self.holder[job] in (None, worker)
-        assert self.run(self.leases[worker].finish(job, None, None)) == allowed
+    @precondition(lambda self: any(self.running.values()))
+    @rule(data=st.data(), finished=st.booleans())
+    def end(self, data: st.DataObject, finished: bool) -> None:
+        """Finish or give back what a worker thinks it runs, also long after it was lost."""
+        pairs = sorted((name, job) for name, jobs in self.running.items() for job in jobs)
+        worker, job = data.draw(st.sampled_from(pairs))
         self.running[worker].discard(job)
-        if allowed:
+        if job not in self.holder:
+            return
+        leases = self.leases[worker]
+        ending = leases.finish(job, None, None) if finished else leases.give_back(job)
+        allowed = self.holder[job] in (None, worker)
+        assert self.run(ending) == allowed
+        if allowed and finished:
             del self.holder[job]
             self.due.discard(job)
-
-    @rule(worker=st.sampled_from(WORKERS), job=jobs)
-    def give_back(self, worker: str, job: str) -> None:
-        """Give a job back, also long after it was lost."""
-        if job not in self.running[worker] or job not in self.holder:
-            return
-        allowed = self.holder[job] in (None, worker)
-        assert self.run(self.leases[worker].give_back(job)) == allowed
-        self.running[worker].discard(job)
-        if allowed:
+        elif allowed:
             self.holder[job] = None
             self.due.add(job)
-
-    @rule(worker=st.sampled_from(WORKERS))
-    def die(self, worker: str) -> None:
-        """Forget everything; another process takes the name."""
-        self.running[worker].clear()
-
-    @rule(job=jobs)
-    def stop(self, job: str) -> None:
-        """Tell the holder to stop; nobody else hears of it."""
-        self.run(self.queue.stop(job))
 
     @invariant()
     def no_job_is_lost(self) -> None:

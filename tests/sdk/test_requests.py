@@ -4,9 +4,12 @@ import httpx
 import msgspec
 import pytest
 
+from machpay._options import Options
 from machpay._requests import (
+    background_request,
     is_repeated,
     read_execution,
+    read_started,
     refusal,
     resume_request,
     start_request,
@@ -101,7 +104,7 @@ def test_which_failures_are_repeated(error, repeated):
 
 
 def test_a_start():
-    request = start_request("story-1.0", {"prompt": "\u2028"}, "k")
+    request = start_request("story-1.0", {"prompt": "\u2028"}, idempotency_key="k")
     assert request[:2] == ("POST", "/v1/skills/story-1.0/stream")
     assert request.headers["Idempotency-Key"] == "k"
     assert request.headers["Accept-Encoding"] == "identity"
@@ -111,7 +114,52 @@ def test_a_start():
 @pytest.mark.parametrize("key", ["", "k" * 256, "a\nb", "ü"])
 def test_a_key_that_is_no_header_value(key):
     with pytest.raises(ValueError, match="idempotency_key"):
-        start_request("s", {}, key)
+        start_request("s", {}, idempotency_key=key)
+
+
+OPTIONS = Options(timeout=5, cancel_after=30)
+ON_WIRE = {"timeout": 5.0, "on_disconnect": {"cancel_after": 30.0}}
+
+
+def test_a_start_under_a_chosen_id():
+    request = start_request("story", {"a": 1}, execution_id="mine", options=OPTIONS)
+    assert request[:2] == ("PUT", "/v1/executions/mine")
+    assert request.headers["Accept"] == "text/event-stream"
+    assert "Idempotency-Key" not in request.headers
+    body = {"skill_id": "story", "input": {"a": 1}, **ON_WIRE}
+    assert msgspec.json.decode(request.content or b"") == body
+
+
+def test_options_are_in_the_body_and_defaults_are_not():
+    def body(options):
+        return msgspec.json.decode(start_request("s", {}, options=options).content or b"")
+
+    assert body(OPTIONS) == {"input": {}, **ON_WIRE}
+    assert body(Options()) == {"input": {}}
+
+
+@pytest.mark.parametrize("name", ["", "exec_", "exec_a", "a.b", "a/b", "a" * 65, "ü"])
+def test_an_id_that_nobody_can_choose(name):
+    with pytest.raises(ValueError, match="not an id to choose"):
+        start_request("s", {}, execution_id=name)
+
+
+def test_a_start_has_one_name():
+    with pytest.raises(ValueError, match="leave idempotency_key out"):
+        start_request("s", {}, execution_id="mine", idempotency_key="k")
+
+
+def test_the_same_start_in_the_background_tells_the_id():
+    start = start_request("a/stream", {"a": 1}, idempotency_key="k", options=OPTIONS)
+    request = background_request(start)
+    assert request[:2] == ("POST", "/v1/skills/a%2Fstream/executions")
+    assert request.content == start.content
+    assert request.headers["Idempotency-Key"] == "k"
+    assert request.headers["Accept"] == "application/json"
+    assert read_started(b'{"execution_id":"exec_a","status_url":"/"}') == "exec_a"
+    for body in (b"{}", b'{"execution_id":"a/b"}'):
+        with pytest.raises(StreamError, match="bad_response"):
+            read_started(body)
 
 
 def test_a_resume():

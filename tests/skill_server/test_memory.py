@@ -11,6 +11,7 @@ from machpay._run import run
 from machpay.events import ChunkEvent
 from machpay.serve import memory
 from machpay.serve.executions import ApiError, Executions, Place, StartRequest
+from machpay.serve.log import Log
 from machpay.serve.memory import MemoryExecutions
 from machpay.skill import Skill, SkillInput
 from tests.skill_server.skills import Gates
@@ -132,10 +133,10 @@ async def test_leaving_the_context_stops_all_and_leaves_no_task(gates: Gates) ->
 async def test_a_fault_of_ours_ends_one_execution_and_no_other(
     gates: Gates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(skill: Skill, *arguments: Any) -> Any:
+    async def broken(skill: Skill, *arguments: Any, **limits: Any) -> Any:
         if skill.id == "echo":
             raise RuntimeError("secret detail")
-        return await run(skill, *arguments)
+        return await run(skill, *arguments, **limits)
 
     monkeypatch.setattr("machpay.serve.memory.run", broken)
     async with MemoryExecutions(gates.skills) as executions:
@@ -234,5 +235,5 @@ def test_skills_that_cannot_be_served_are_refused() -> None:
 
 
 def test_a_chunk_is_accounted_for_in_full() -> None:
-    log = memory._Log("exec_a", "s", "a")
+    log = Log("exec_a", "s", "a")
     assert log.append("chunk", ChunkEvent(text="x" * 1000, index=0, timestamp=1)) > 2000

@@ -52,9 +52,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "input is null": (b'{"input":null}', "bad_request"),
     "unknown key": (b'{"input":{},"inptu":{}}', "bad_request"),
     "a price of its own": (b'{"input":{},"price_usd":0}', "bad_request"),
-    "timeout": (b'{"input":{},"timeout":5}', "not_supported"),
     "max_cost_usd": (b'{"max_cost_usd":5}', "not_supported"),
-    "on_disconnect": (b'{"on_disconnect":"continue"}', "not_supported"),
     "bad UTF-8": (b'{"input":{"a":"\xff"}}', "bad_request"),
     "bad UTF-8 outside": (b"\xff", "bad_request"),
     "lone surrogate": (b'{"input":{"a":"\\ud83d"}}', "bad_request"),
@@ -67,7 +65,42 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "gzip": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "bad_request"),
     "BOM": (b'\xef\xbb\xbf{"input":{}}', "bad_request"),
     "two values": (b'{"input":{}}{"input":{}}', "bad_request"),
+    "a skill that the path names": (b'{"skill_id":"echo"}', "bad_request"),
 }
+
+NO_OPTIONS: dict[str, tuple[str, list[str]]] = {
+    "timeout": ("timeout", ["0", "-1", '"5"', "true", "null", "[]", "{}", "1" + "0" * 400]),
+    "on_disconnect": (
+        "on_disconnect",
+        [
+            *("null", "true", '"stop"', '""', "30", "[]", "{}", '["cancel_after"]'),
+            *('{"after":30}', '{"cancel_after":30,"and":1}'),
+        ],
+    ),
+    "cancel_after": (
+        "on_disconnect",
+        [
+            f'{{"cancel_after":{value}}}'
+            for value in ("0", "0.99", "86400.1", "-5", '"30"', "true", "null", "1" + "0" * 400)
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_OPTIONS)
+def test_an_option_that_is_none_is_named(served: Served, gates: Gates, name: str) -> None:
+    key, values = NO_OPTIONS[name]
+    for value in values:
+        body = f'"{key}":{value},"input":{{}}}}'.encode()
+        for message in (
+            request("POST", STREAM, b"{" + body),
+            request("POST", "/v1/skills/echo/executions", b"{" + body),
+            request("PUT", "/v1/executions/mine", b'{"skill_id":"echo",' + body),
+        ):
+            answer = served.raw(message)
+            assert error_of(answer) == (400, "bad_request"), value
+            assert name in json.loads(answer.body)["error"]["message"], value
+    assert gates.runs == 0
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -80,9 +113,9 @@ def test_a_bad_body_is_the_senders_400(served: Served, gates: Gates, name: str) 
     assert gates.runs == 0
 
 
-@pytest.mark.parametrize("key", ["inptu", "timeout", "max_cost_usd", "on_disconnect"])
+@pytest.mark.parametrize("key", ["inptu", "timeout", "max_cost_usd", "on_disconnect", "skill_id"])
 def test_a_refused_key_is_named(served: Served, key: str) -> None:
-    answer = served.raw(request("POST", STREAM, json.dumps({key: 1}).encode()))
+    answer = served.raw(request("POST", STREAM, json.dumps({key: -1}).encode()))
     assert key in json.loads(answer.body)["error"]["message"]
 
 
@@ -91,7 +124,12 @@ def test_no_body_at_all_is_no_start(served: Served, gates: Gates) -> None:
     assert gates.runs == 0
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"input":{}}', b' {"input" : {"a": [1, 1.5, null]}} '])
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b'{"input":{}}', b' {"input" : {"a": [1, 1.5, null]}} ',
+     b'{"timeout":5,"on_disconnect":"continue"}', b'{"timeout":0.5e1,"on_disconnect":{"cancel_after":1}}',
+     b'{"on_disconnect":{"cancel_after":86400}}'],
+)  # fmt: skip
 def test_a_good_body(served: Served, body: bytes) -> None:
     assert check(served.raw(request("POST", STREAM, body)).body)[-1].event == "end"
 
@@ -276,7 +314,8 @@ def test_an_unknown_route_is_404(served: Served, path: str) -> None:
         ("GET", STREAM, {"POST"}),
         ("HEAD", STREAM, {"POST"}),
         ("PUT", STREAM, {"POST"}),
-        ("DELETE", "/v1/executions/x", {"GET", "HEAD"}),
+        ("DELETE", "/v1/executions/x", {"GET", "HEAD", "PUT"}),
+        ("POST", "/v1/executions/x", {"GET", "HEAD", "PUT"}),
         ("POST", "/v1/executions/x/stream", {"GET", "HEAD"}),
         ("POST", "/healthz", {"GET", "HEAD"}),
     ],
@@ -305,6 +344,7 @@ def test_the_registry(served: Served) -> None:
         "pricing": {"base_usd": 0.001, "per_token_usd": 0.00002, "per_second_usd": 0},
         "timeout": 3600.0,
         "queue_timeout": 300.0,
+        "idle_timeout": 300.0,
         "live": True,
     }
     assert served.http.get("/v1/skills/echo").json() == skills[0]

@@ -1,6 +1,7 @@
 """Skills for tests on the real system."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -94,6 +95,19 @@ async def say_nothing(input: SkillInput) -> AsyncIterator[str]:
         await asyncio.sleep(3600)
     finally:
         Path(input.data["stopped"]).touch()  # noqa: ASYNC240 - a file in memory
+
+
+flood = Skill(id="flood", max_output_bytes=1 << 30)
+
+
+@flood.stream_handler
+def yield_without_end(input: SkillInput) -> Iterator[str]:
+    """Yield as fast as it goes, and say in a file how far it got."""
+    with Path(input.data["progress"]).open("wb", buffering=0) as progress:
+        for number in itertools.count():
+            yield f"{number} "
+            progress.seek(0)
+            progress.write(b"%d" % (number + 1))
 
 
 plain = Skill(id="plain")

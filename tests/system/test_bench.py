@@ -8,7 +8,19 @@ from ops.system import ROOT
 
 def test_the_figures_of_the_main_path() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.figures", "--starts", "3", "--running", "2", "--log", "50"],
+        [
+            sys.executable,
+            "-m",
+            "bench.figures",
+            "--starts",
+            "3",
+            "--running",
+            "2",
+            "--log",
+            "50",
+            "--stops",
+            "2",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -16,5 +28,5 @@ def test_the_figures_of_the_main_path() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("p50") == 2
+    assert done.stdout.count("p50") == 4
     assert "replay of a 50-chunk log" in done.stdout

@@ -1,6 +1,7 @@
 """The edge over real sockets: the wire form, resuming, and every bad input's answer."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any
@@ -147,6 +148,92 @@ def test_cancelling_ends_the_stream(http: httpx.Client, system: System) -> None:
     client.close()
 
 
+# -- ids that clients choose, and stops that come first
+
+
+def unused_id() -> str:
+    return f"mine-{secrets.token_hex(8)}"
+
+
+def put(http: httpx.Client, name: str, *, stream: bool = False, **body: Any) -> httpx.Response:
+    headers = {"Accept": "text/event-stream"} if stream else {}
+    body = {"skill_id": "count", "input": {"n": 2}, **body}
+    return http.put(f"/v1/executions/{name}", json=body, headers=headers)
+
+
+def test_a_start_under_a_chosen_id(http: httpx.Client) -> None:
+    name = unused_id()
+    answer = put(http, name)
+    url = f"/v1/executions/{name}"
+    assert (answer.status_code, answer.headers["location"]) == (202, url)
+    assert answer.json() == {
+        "execution_id": name,
+        "skill_id": "count",
+        "stream_url": f"{url}/stream",
+        "status_url": url,
+    }
+    events = check(http.get(f"{url}/stream").content)
+    assert (events[0].data["executionId"], texts(events)) == (name, ["0 ", "1 "])
+    again = put(http, name, stream=True)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert [event.id for event in check(again.content)] == [event.id for event in events]
+    other = put(http, name, input={"n": 3})
+    assert (other.status_code, error_of(other)) == (422, "idempotency_mismatch")
+
+
+def test_a_put_that_asks_for_events_streams_and_resumes(http: httpx.Client) -> None:
+    name = unused_id()
+    body = {"skill_id": "count", "input": {"n": 5}}
+    first = put(http, name, stream=True, **body)
+    assert "idempotency-replayed" not in first.headers
+    events = check(first.content)
+    assert [event.event for event in events] == ["start", *["chunk"] * 5, "end"]
+    for place, event in enumerate(events):
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": event.id}
+        answer = http.put(f"/v1/executions/{name}", json=body, headers=headers)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        rest = check(answer.content) if events[place + 1 :] else []
+        assert [e.id for e in rest] == [e.id for e in events[place + 1 :]]
+
+
+@pytest.mark.parametrize("name", ["exec_mine", "a.b", "a" * 65, "%C3%A4"])
+def test_an_id_that_nobody_can_choose(http: httpx.Client, name: str) -> None:
+    answer = put(http, name)
+    assert (answer.status_code, error_of(answer)) == (400, "bad_request")
+
+
+def test_a_stop_that_comes_before_its_start_wins(http: httpx.Client) -> None:
+    name = unused_id()
+    for _ in range(2):
+        stopped = http.post(f"/v1/executions/{name}/cancel")
+        assert (stopped.status_code, stopped.json()) == (200, {"execution_id": name})
+    assert http.get(f"/v1/executions/{name}").status_code == 404
+    events = check(put(http, name, stream=True, input={"n": 10_000, "pause": 1}).content)
+    assert [event.event for event in events] == ["start", "error"]
+    assert events[1].data == {"code": "cancelled", "message": "The execution was cancelled."}
+    assert http.get(f"/v1/executions/{name}").json()["status"] == "cancelled"
+    minted = http.post("/v1/executions/exec_nope/cancel")
+    assert (minted.status_code, error_of(minted)) == (404, "execution_not_found")
+
+
+def test_the_sdk_cancels_what_it_has_not_started_yet(system: System) -> None:
+    with MachPay(base_url=system.url) as client:
+        stream = client.skills.stream("count", {"n": 10_000, "pause": 1}, execution_id=unused_id())
+        stream.cancel()
+        with pytest.raises(StreamError, match="cancelled"):
+            list(stream)
+        assert client.executions.get(str(stream.execution_id)).status == "cancelled"
+
+
+def test_an_execution_ends_at_the_limit_that_its_start_asked_for(http: httpx.Client) -> None:
+    body = {"skill_id": "count", "input": {"n": 10_000, "pause": 0.02}, "timeout": 0.2}
+    events = check(put(http, unused_id(), stream=True, **body).content)
+    assert events[-1].data["code"] == "timeout"
+    polite = {**body, "timeout": 3600, "input": {"n": 2}, "on_disconnect": {"cancel_after": 30}}
+    assert check(put(http, unused_id(), stream=True, **polite).content)[-1].event == "end"
+
+
 # -- resuming
 
 
@@ -247,6 +334,8 @@ def test_a_cursor_beyond_the_end_is_log_lost_and_then_final(
         (b'{"input": {"a": ' + b'{"a":' * 100_000, 400, "bad_request"),
         (b'{"inptu": {}}', 400, "bad_request"),
         (b'{"input": {}, "max_cost_usd": 1}', 400, "not_supported"),
+        (b'{"input": {}, "timeout": 0}', 400, "bad_request"),
+        (b'{"input": {}, "on_disconnect": {"cancel_after": 0}}', 400, "bad_request"),
         (b'{"input": {"a": "' + b"x" * (2 << 20) + b'"}}', 413, "body_too_large"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -230,3 +231,28 @@ def test_a_wrong_setting_ends_the_process_with_one_line(
     (line,) = child.log.read_text().splitlines()
     assert says in line
     del system.children["wrong"]
+
+
+def test_a_generator_that_outruns_redis_is_held_back(system: System, tmp_path: Path) -> None:
+    assert system.valkey is not None
+    progress = tmp_path / "progress"
+    stream = Stream(
+        system.url, "/v1/skills/flood/stream", body={"input": {"progress": str(progress)}}
+    )
+    stream.wait_for_chunks(1000)
+    os.kill(system.valkey.pid, signal.SIGSTOP)
+    marks: list[str] = []
+
+    def still() -> bool:
+        marks.append(progress.read_text())
+        return len(marks) > 25 and marks[-1] == marks[-25]
+
+    wait_until(still, "the generator is held back")
+    held_at = int(marks[-1])
+    os.kill(system.valkey.pid, signal.SIGCONT)
+    wait_until(lambda: int(progress.read_text()) > held_at + 5000, "it goes on")
+    execution_id = stream.events[0].data["executionId"]
+    url = f"{system.url}/v1/executions/{execution_id}/cancel"
+    wait_until(lambda: httpx.post(url, trust_env=False).status_code == 200, "it is cancelled")
+    events = check(stream.wait().received)
+    assert texts(events) == numbers(len(events) - 2)

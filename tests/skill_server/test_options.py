@@ -1,0 +1,192 @@
+"""What a start may ask for beside its input, at a skill server."""
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any, cast
+
+import pytest
+
+from machpay._options import Options
+from machpay._position import ORIGIN
+from machpay.serve.executions import SkillInfo, StartRequest
+from machpay.serve.memory import MemoryExecutions
+from machpay.serve.presence import Presence
+from machpay.skill import Skill, SkillInput
+from tests.skill_server.serving import Served, request
+from tests.skill_server.skills import Gates
+from tests.waiting import eventually, until, wait_until
+from tests.wire import check
+
+SHORT = Options(cancel_after=1)
+
+
+async def start(executions: MemoryExecutions, options: Options, skill_id: str = "endless") -> str:
+    skill = await executions.skill(skill_id)
+    assert skill is not None
+    asked = StartRequest(skill=skill, input={}, account="a", options=options)
+    return (await executions.start(asked)).execution_id
+
+
+async def status(executions: MemoryExecutions, execution_id: str) -> str:
+    return (await executions.describe(execution_id, "a")).status
+
+
+async def cancelled(executions: MemoryExecutions, execution_id: str) -> None:
+    async def look() -> bool:
+        return await status(executions, execution_id) == "cancelled"
+
+    await eventually(look, "it is cancelled")
+
+
+def test_the_shorter_of_two_limits_counts() -> None:
+    assert Options().limit(30) == 30
+    assert Options(timeout=5).limit(30) == 5
+    assert Options(timeout=50).limit(30) == 30
+
+
+@pytest.mark.parametrize(("own", "asked"), [(0.05, 3600.0), (3600.0, 0.05), (0.05, None)])
+async def test_an_execution_ends_at_the_shorter_limit(own: float, asked: float | None) -> None:
+    skill = Skill(id="slow", timeout=own)
+
+    @skill.stream_handler
+    async def wait(input: SkillInput) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async with MemoryExecutions([skill]) as executions:
+        execution_id = await start(executions, Options(timeout=asked), "slow")
+        body = b"".join([block async for block in executions.read(execution_id, ORIGIN)])
+    error = check(body)[-1].data
+    assert (error["code"], error["message"]) == (
+        "timeout",
+        "The skill did not finish within 0.05 s.",
+    )
+
+
+def test_other_options_are_another_start_and_a_default_is_none() -> None:
+    def fingerprint(body: dict[str, Any]) -> str:
+        return StartRequest(
+            skill=SkillInfo(id="s", name="S"),
+            input={},
+            account="a",
+            options=Options.of_body(body),
+        ).fingerprint()
+
+    bodies: list[dict[str, Any]] = [
+        {},
+        {"timeout": 5},
+        {"timeout": 6},
+        {"on_disconnect": {"cancel_after": 5}},
+        {"on_disconnect": {"cancel_after": 6}},
+        {"timeout": 5, "on_disconnect": {"cancel_after": 5}},
+    ]
+    assert len({fingerprint(body) for body in bodies}) == len(bodies)
+    for body in bodies:
+        same = {key: float(value) if key == "timeout" else value for key, value in body.items()}
+        assert fingerprint({"on_disconnect": "continue", **same}) == fingerprint(body)
+        assert Options.of_body(Options.of_body(body).body()) == Options.of_body(body)
+
+
+@pytest.mark.parametrize("value", ["5", True, float("nan"), float("inf"), 10**400, 0])
+def test_options_that_are_none_are_refused_wherever_they_are_made(value: Any) -> None:
+    with pytest.raises(ValueError, match="'timeout'"):
+        Options(timeout=value)
+    with pytest.raises(ValueError, match="cancel_after"):
+        Options(cancel_after=value)
+
+
+# ---- nobody reads
+
+
+async def test_an_execution_that_nobody_ever_reads_is_cancelled(gates: Gates) -> None:
+    async with MemoryExecutions(gates.skills) as executions:
+        execution_id = await start(executions, SHORT)
+        await cancelled(executions, execution_id)
+        body = b"".join([block async for block in executions.read(execution_id, ORIGIN)])
+    assert check(body)[-1].data["code"] == "cancelled"
+
+
+async def test_it_goes_on_for_as_long_as_one_reads_and_not_for_longer(gates: Gates) -> None:
+    async with MemoryExecutions(gates.skills) as executions:
+        read, unread = await start(executions, SHORT), await start(executions, SHORT)
+        readers = [cast("Any", executions.read(read, ORIGIN)) for _ in range(2)]
+        async with aclosing(readers[0]) as first:
+            await anext(first)
+            async with aclosing(readers[1]) as second:
+                await anext(second)
+            # Its time is over when that of the one which began after it is.
+            await cancelled(executions, unread)
+            assert await status(executions, read) == "running"
+        await cancelled(executions, read)
+
+
+async def test_one_that_may_go_on_goes_on(gates: Gates) -> None:
+    async with MemoryExecutions(gates.skills) as executions:
+        free, bound = await start(executions, Options()), await start(executions, SHORT)
+        await cancelled(executions, bound)
+        assert await status(executions, free) == "running"
+
+
+async def test_what_has_ended_is_not_cancelled_any_more(gates: Gates) -> None:
+    async with MemoryExecutions(gates.skills) as executions:
+        execution_id = await start(executions, SHORT, "echo")
+        other = await start(executions, SHORT)
+        await cancelled(executions, other)
+        assert await status(executions, execution_id) == "completed"
+
+
+async def test_nobody_is_missed_before_the_limit_and_once_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missed: list[str] = []
+    presence = Presence()
+    presence.require(0.01, lambda: missed.append("deserted"))
+    await until(lambda: missed, "nobody came")
+    presence.release()
+    with presence.reading():
+        pass
+    later = Presence()
+    later.require(0.01, lambda: missed.append("later"))
+    await until(lambda: "later" in missed, "nobody came there either")
+    assert missed == ["deserted", "later"]
+
+
+def test_a_client_that_leaves_its_stream_leaves_nobody(served: Served, gates: Gates) -> None:
+    body = {"input": {"gate": "never"}, "on_disconnect": {"cancel_after": 1}}
+    with served.http.stream("POST", "/v1/skills/gated/stream", json=body) as answer:
+        received = b""
+        for piece in answer.iter_raw():
+            received += piece
+            if b"before" in received:
+                break
+    execution_id = json.loads(received.partition(b"data: ")[2].partition(b"\n")[0])["executionId"]
+
+    def gone() -> bool:
+        return bool(
+            served.http.get(f"/v1/executions/{execution_id}").json()["status"] == "cancelled"
+        )
+
+    wait_until(gone, "the execution is cancelled")
+    events = check(served.http.get(f"/v1/executions/{execution_id}/stream").content)
+    assert [event.event for event in events] == ["start", "chunk", "error"]
+    assert events[-1].data["code"] == "cancelled"
+    assert gates.finished == 0
+
+
+def test_a_client_that_stays_gets_all_of_it(served: Served, gates: Gates) -> None:
+    body = b'{"input":{"texts":["a"]},"on_disconnect":{"cancel_after":1},"timeout":60}'
+    for message in (
+        request("POST", "/v1/skills/echo/stream", body),
+        request(
+            "PUT",
+            "/v1/executions/a",
+            b'{"skill_id":"echo",' + body[1:],
+            "Accept: text/event-stream",
+        ),
+    ):
+        assert [event.event for event in check(served.raw(message).body)] == [
+            "start",
+            "chunk",
+            "end",
+        ]
