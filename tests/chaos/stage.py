@@ -88,7 +88,7 @@ class Stage:
             for name in EDGES:
                 front = stack.enter_context(CuttableProxy(self.port_of(name)))
                 self._fronts[name] = front
-                self.doors[name] = _port(front)
+                self.doors[name] = front.port
             self._redis: redis.Redis = stack.enter_context(
                 redis.Redis.from_url(
                     self._valkey.url,
@@ -219,7 +219,7 @@ class Stage:
         return self._system.children[name]
 
     def _spawn(self, name: str) -> None:
-        url = f"redis://127.0.0.1:{_port(self._links[name])}/0"
+        url = f"redis://127.0.0.1:{self._links[name].port}/0"
         self._system.spawn(name.partition(".")[0], name, {"MACHPAY_REDIS_URL": url})
 
     def _respawn(self, name: str) -> None:
@@ -238,7 +238,3 @@ class Stage:
             return False
         logs = (self._child(name).log for name in WORKERS)
         return all("ready" in log.read_text() for log in logs)
-
-
-def _port(proxy: CuttableProxy) -> int:
-    return int(proxy.url.rpartition(":")[2])
