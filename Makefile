@@ -4,6 +4,11 @@ PYTHON ?= python3
 UV     ?= uv
 JOBS   ?= 2
 
+# Of `make chaos`; without a SEED, a random one, which is printed.
+SEED    ?=
+MINUTES ?= 1
+RATE    ?= 3
+
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -17,7 +22,7 @@ endif
 PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint format lock
+.PHONY: help setup demo dev test chaos lint format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +37,9 @@ dev: $(STAMP) ## run the system until Ctrl-C (PORT=8080; MACHPAY_REDIS_URL repla
 
 test: $(STAMP) ## run the whole test suite (JOBS=2 processes)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+chaos: $(STAMP) ## kill, stop and cut everything and judge what clients saw (SEED=7 MINUTES=1 RATE=3)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES) --rate $(RATE)
 
 lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check .

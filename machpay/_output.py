@@ -109,7 +109,7 @@ class Output:
         self.index = delivered.chunks
         self._emit = self._append if streaming else self._hold
         self._room = limit - len(delivered.text.encode())
-        self._earlier = estimate_tokens(len(delivered.text))
+        self._earlier = len(delivered.text)
         self._now = 0
         self._characters = 0
         self._reported: int | None = None
@@ -173,13 +173,14 @@ class Output:
     def tokens(self) -> int:
         """Count output tokens: the last report, else the sum over chunks, else an estimate.
 
-        What an earlier attempt delivered is added, by estimate: its handler's count is lost.
+        What an earlier attempt delivered is added, by estimate: its handler's count is lost. One
+        estimate for all of it, so that an interruption does not change the price.
         """
         if self._reported is not None:
-            return self._earlier + self._reported
+            return estimate_tokens(self._earlier) + self._reported
         if self._counted is not None:
-            return self._earlier + self._counted
-        return self._earlier + estimate_tokens(self._characters)
+            return estimate_tokens(self._earlier) + self._counted
+        return estimate_tokens(self._earlier + self._characters)
 
 
 def _split(text: str) -> list[str]:

@@ -1,13 +1,21 @@
 """Connections to Redis: the one place that knows about time-outs, retries and pools."""
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from importlib.resources import files
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 from arq.connections import ArqRedis
-from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    ConnectionPool,
+    Redis,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -67,6 +75,40 @@ def is_away(error: BaseException) -> bool:
     )
 
 
+class _ClosedIsAway:
+    """Makes a write to a closed connection a ``ConnectionError`` on every event loop.
+
+    asyncio's transports drop such a write, and the read that follows tells. uvloop's raise
+    RuntimeError ("the handler is closed"), which redis-py passes on: an outage would look like a
+    mistake of ours, and end executions.
+    """
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Send a command."""
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise ConnectionError(str(error)) from error
+
+
+class _Tcp(_ClosedIsAway, Connection):
+    pass
+
+
+class _Tls(_ClosedIsAway, SSLConnection):
+    pass
+
+
+class _Unix(_ClosedIsAway, UnixDomainSocketConnection):
+    pass
+
+
+def _connection_class(url: str) -> type[AbstractConnection]:
+    return {"rediss": _Tls, "unix": _Unix}.get(url.partition(":")[0], _Tcp)
+
+
 class Script(Protocol):
     """A Lua script, loaded on first use."""
 
@@ -114,7 +156,11 @@ def dedicated_connection(url: str) -> Connection:
         url: As for :func:`connect`.
     """
     pool = ConnectionPool.from_url(
-        url, socket_timeout=None, socket_connect_timeout=CONNECT_TIMEOUT, socket_keepalive=True
+        url,
+        connection_class=_connection_class(url),
+        socket_timeout=None,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_keepalive=True,
     )
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
@@ -138,6 +184,7 @@ def _pool(url: str) -> ConnectionPool:
     # open up to 2**31 connections).
     return BlockingConnectionPool.from_url(
         url,
+        connection_class=_connection_class(url),
         max_connections=64,
         timeout=COMMAND_TIMEOUT,
         socket_timeout=COMMAND_TIMEOUT,

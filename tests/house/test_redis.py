@@ -1,6 +1,9 @@
 """Which of Redis's answers mean: wait, and try again."""
 
+import asyncio
+
 import pytest
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
@@ -10,7 +13,9 @@ from redis.exceptions import (
     WatchError,
 )
 
-from shared.redis import is_away
+from ops.valkey import EmbeddedValkey
+from shared.redis import connect, dedicated_connection, is_away
+from workers.__main__ import loop_factory
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,26 @@ def test_away(error: Exception) -> None:
 )
 def test_not_away(error: Exception) -> None:
     assert not is_away(error)
+
+
+def close(connection: AbstractConnection) -> None:
+    assert connection._writer is not None
+    connection._writer.transport.abort()
+
+
+def test_a_write_to_a_closed_connection_is_away_on_uvloop_too(valkey: EmbeddedValkey) -> None:
+    async def write() -> None:
+        connection = dedicated_connection(valkey.url)
+        await connection.connect()
+        close(connection)
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionError):
+            await connection.send_command("PING")
+        async with connect(valkey.url) as client:
+            await client.ping()
+            (pooled,) = client.connection_pool._available_connections
+            close(pooled)
+            assert await client.ping()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(write())

@@ -14,7 +14,7 @@ from machpay._run import Completed, Failed, Outcome, run
 from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.exceptions import SkillError
-from machpay.skill import Chunk, Skill, SkillInput, Usage
+from machpay.skill import Chunk, Resume, Skill, SkillInput, Usage
 from tests.waiting import until
 
 INPUT = SkillInput({"n": 1}, execution_id="exec_test")
@@ -606,3 +606,14 @@ async def test_nothing_is_left_behind() -> None:
     timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
     assert not [timer for timer in timers if "_look" in repr(timer)]
     await until(lambda: set(threading.enumerate()) <= threads, "the threads end")
+
+
+@pytest.mark.parametrize("cut", range(4))
+async def test_an_interruption_does_not_change_the_estimated_tokens(cut: int) -> None:
+    pieces = ["1", "2345", "67890"]
+    left = pieces[cut:]
+    resume = Resume(text="".join(pieces[:cut]), chunks=cut)
+    given = SkillInput({}, execution_id="exec_test", attempt=2, resume=resume)
+    outcome = await run(skill_of(yielding(*left)), given, Published())
+    assert isinstance(outcome, Completed)
+    assert outcome.tokens == 3
