@@ -147,6 +147,7 @@ class RedisExecutions:
         if begun is Begun.KNOWN:
             return await self._replay(execution_id, request)
         if begun is Begun.BARRED:
+            await self._settle(execution_id)
             return Started(execution_id)
         try:
             async with _reachable():
@@ -170,7 +171,14 @@ class RedisExecutions:
             # Nobody claimed it yet. Should its job never have been queued, it is now.
             async with _reachable():
                 await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
+        elif summary.last.id == b"0-2":
+            # It was barred, and no worker will ever see it. Should its row be missing, write it now.
+            await self._settle(execution_id)
         return Started(execution_id, replayed=True)
+
+    async def _settle(self, execution_id: str) -> None:
+        async with _reachable():
+            await self._overdue.settle(execution_id)
 
     async def cancel(self, execution_id: str, account: str) -> None:
         """End an execution with ``error cancelled``; whoever runs it is fenced off, and told.

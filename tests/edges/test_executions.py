@@ -5,6 +5,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -26,6 +27,7 @@ from machpay.serve.executions import (
 from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import QUEUE, bar_key, job_key, log_key
+from shared.ledger import Ledger
 from shared.log import EventLog, Fenced, LogError
 from shared.presence import Presence
 from shared.redis import Client
@@ -326,6 +328,23 @@ async def test_a_cancellation_that_comes_before_its_start_wins(edge: Edge) -> No
     assert not await edge.redis.exists(job_key("mine"))
     await edge.executions.cancel("mine", "alice")
     assert 0 < await edge.redis.pttl(bar_key("mine", "alice")) <= 24 * 3600 * 1000
+
+
+async def test_a_start_that_was_barred_has_its_row_even_if_its_edge_died_over_it(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def rows() -> list[bytes]:
+        (key,) = await edge.redis.keys("machpay:ledger:alice:*") or [b"none"]
+        return list(await edge.redis.hkeys(key))
+
+    await edge.executions.cancel("mine", "alice")
+    with monkeypatch.context() as dying:
+        dying.setattr(Ledger, "settle", AsyncMock(side_effect=RedisConnectionError("gone")))
+        with pytest.raises(Unavailable):
+            await edge.executions.start(CHOSEN)
+    assert await rows() == []
+    await edge.executions.start(CHOSEN)
+    assert await rows() == [b"mine"]
 
 
 async def test_a_cancellation_bars_nobody_elses_start(edge: Edge) -> None:
