@@ -21,6 +21,7 @@ from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
+from machpay.serve.streams import Streams
 from shared.jobs import Queue
 from shared.ledger import Ledger
 from shared.log import EventLog
@@ -49,8 +50,8 @@ def create_app(settings: Settings) -> Starlette:
     hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat)
     readers = Readers(Presence(log_redis))
     executions = RedisExecutions(log, queue, Registry(queue_redis), hub, overdue, readers)
-    drain = Drain()
-    drain.on_begin(hub.drain)
+    streams = Streams(max_age=settings.max_connection_age, send_timeout=settings.send_timeout)
+    drain = Drain(streams, window=settings.drain_window)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -69,7 +70,12 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=[
-            *routes(executions, drain=drain, max_body_bytes=settings.max_body_bytes),
+            *routes(
+                executions,
+                drain=drain,
+                streams=streams,
+                max_body_bytes=settings.max_body_bytes,
+            ),
             Route("/readyz", readyz, methods=["GET"]),
         ],
         exception_handlers=EXCEPTION_HANDLERS,

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from redis.exceptions import RedisError
 
 from edge.hub import Hub
+from edge.pieces import Pace
 from edge.readers import Readers
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
@@ -27,6 +28,7 @@ from machpay.serve.executions import (
     execution_not_found,
     idempotency_mismatch,
 )
+from machpay.serve.turn import Turn
 from shared.jobs import JOB_TTL, Execute, Queue
 from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
 from shared.overdue import Overdue
@@ -210,9 +212,9 @@ class RedisExecutions:
             return Place.BEYOND
         return Place.AFTER_END if summary.last.terminal else Place.WITHIN
 
-    def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    def read(self, execution_id: str, after: Position, turn: Turn) -> AsyncIterator[bytes]:
         """Read frames."""
-        return self._readers.counted(execution_id, self._hub.read(execution_id, after))
+        return self._readers.counted(execution_id, self._hub.read(execution_id, after, turn))
 
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""
@@ -220,12 +222,14 @@ class RedisExecutions:
         async with _reachable():
             await self._overdue.end(execution_id, summary)
         snapshot = Snapshot(execution_id, summary.terms)
-        position = ORIGIN
+        position, pace, more = ORIGIN, Pace(), True
         async with _reachable():
-            while entries := await self._log.read(execution_id, position):
+            while more:
+                entries, more = await self._hub.pieces.read(execution_id, position, pace)
                 for entry in entries:
                     snapshot.add(entry)
-                position = entries[-1].position
+                if entries:
+                    position = entries[-1].position
         return snapshot.info()
 
     async def _summary(self, execution_id: str, account: str, at: Position) -> Summary:

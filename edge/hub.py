@@ -12,14 +12,16 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from edge.pieces import Pieces
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
 from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
+from machpay.serve.turn import Turn
 from shared.cancellation import cancelled
 from shared.keys import execution_of, log_key
-from shared.log import INTERNAL, READ_COUNT, Entry, EventLog, parse_batch
+from shared.log import INTERNAL, Entry, EventLog, parse_batch
 from shared.overdue import Overdue, look_in
 from shared.redis import is_away
 
@@ -45,6 +47,9 @@ class Hub:
         url: The logs' Redis, for the subscription.
         overdue: Ends what nobody runs any more.
         heartbeat: After how much silence a reader gets a heartbeat, in s.
+
+    Attributes:
+        pieces: What reads the logs.
     """
 
     def __init__(
@@ -52,10 +57,10 @@ class Hub:
     ) -> None:
         self._log = log
         self._overdue = overdue
+        self.pieces = Pieces(log)
         self._heartbeat = heartbeat
         self._tails: dict[str, Tail] = {}
         self._subscription = Subscription(url, self._pushed, self._reconnected)
-        self._draining = False
 
     async def run(self) -> None:
         """Serve readers until cancelled."""
@@ -64,13 +69,9 @@ class Hub:
             tasks.create_task(self._subscription.run(), name="subscription")
             tasks.create_task(self._tick(), name="heartbeats")
 
-    def drain(self) -> None:
-        """End every reader at its next event boundary, and new ones at once."""
-        self._draining = True
-        for tail in self._tails.values():
-            tail.wake()
-
-    async def read(self, execution_id: str, after: Position) -> AsyncGenerator[bytes, None]:
+    async def read(
+        self, execution_id: str, after: Position, turn: Turn
+    ) -> AsyncGenerator[bytes, None]:
         """Read frames after a position, live, until the terminal event.
 
         A Redis that is away is waited for.
@@ -78,16 +79,19 @@ class Hub:
         Args:
             execution_id: The execution.
             after: An entry of its log, or the origin.
+            turn: When it has to go.
 
         Yields:
             Frames, several joined, or a heartbeat; always whole events. The iterator ends after
-            the terminal event, or early when the edge drains: the client then reconnects.
+            the terminal event, or early when its turn has come: the client then reconnects. Not
+            before its first event, though: it would not know what to resume.
         """
         loop = asyncio.get_running_loop()
         reader = Reader(after, loop.time())
+        turn.on_come(reader.wake)
         tail: Tail | None = None
         try:
-            while not self._draining:
+            while not turn.came or reader.position == ORIGIN:
                 block, ended = await self._next(execution_id, tail, reader)
                 if block:
                     reader.sent_at = loop.time()
@@ -98,7 +102,7 @@ class Hub:
                     # All that was there is sent, and it has no end yet: from here on, live.
                     tail = self._join(execution_id, reader)
                 elif not block:
-                    await (asyncio.sleep(TICK) if tail is None else reader.wait())
+                    await reader.wait(TICK if tail is None else None)
                     if loop.time() - reader.sent_at >= self._heartbeat:
                         reader.sent_at = loop.time()
                         yield HEARTBEAT
@@ -130,14 +134,15 @@ class Hub:
         after = reader.position
         known = after != ORIGIN
         try:
-            entries = await self._log.read(execution_id, after, inclusive=known)
+            entries, reader.behind = await self.pieces.read(
+                execution_id, after, reader.pace, inclusive=known
+            )
         except (RedisError, OSError) as error:
             if not is_away(error):
                 raise
             return b"", False  # it is still behind, and tries again at the next tick
         if not entries or (known and entries[0].position != after):
             return log_lost_frame(execution_id, after), True
-        reader.behind = len(entries) == READ_COUNT
         reader.position = entries[-1].position
         return frames(execution_id, entries[known:]), entries[-1].terminal
 
@@ -194,9 +199,12 @@ class Hub:
             tail.overdue_at = asyncio.get_running_loop().time() + look_in(summary)
 
     async def _catch_up(self, tail: Tail) -> None:
-        while tail.top is not None and not tail.ended:
+        more = True
+        while more and tail.top is not None and not tail.ended:
             top = tail.top
-            entries = await self._log.read(tail.execution_id, top, inclusive=True)
+            entries, more = await self.pieces.read(
+                tail.execution_id, top, tail.pace, inclusive=True
+            )
             if not entries or entries[0].position != top:
                 # Our newest entry is gone: the log was rolled back, or has expired.
                 tail.lost = tail.top == top
@@ -205,8 +213,6 @@ class Hub:
             for entry in entries[1:]:
                 tail.take(entry.position, [(entry.type, entry.data)], now)
             tail.heard_at = now
-            if len(entries) < READ_COUNT:
-                return
 
     def _pushed(self, channel: str, payload: bytes) -> None:
         tail = self._tails.get(execution_of(channel))

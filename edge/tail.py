@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from edge.pieces import Pace
 from machpay._position import Position
 from machpay._wire import FRAME
 from shared.log import INTERNAL
@@ -26,25 +27,35 @@ class Reader:
         position: The last entry that the client was sent, or that it has by its cursor.
         behind: It needs the log, not just the tail.
         sent_at: When something was last sent to the client, by the loop's clock, in s.
+        pace: At which it reads the log.
     """
 
-    __slots__ = ("_future", "_woken", "behind", "position", "sent_at")
+    __slots__ = ("_future", "_woken", "behind", "pace", "position", "sent_at")
 
     def __init__(self, position: Position, now: float) -> None:
         self.position = position
+        self.pace = Pace()
         self.behind = True
         self.sent_at = now
         self._woken = False
         self._future: asyncio.Future[None] | None = None
 
-    async def wait(self) -> None:
-        """Wait until :meth:`wake`, or not at all when that happened since the last wait."""
+    async def wait(self, limit: float | None = None) -> None:
+        """Wait until :meth:`wake`, or not at all when that happened since the last wait.
+
+        Args:
+            limit: For how long at most, in s.
+        """
         if not self._woken:
-            self._future = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._future = loop.create_future()
+            timer = None if limit is None else loop.call_later(limit, self.wake)
             try:
                 await self._future
             finally:
                 self._future = None
+                if timer is not None:
+                    timer.cancel()
         self._woken = False
 
     def wake(self) -> None:
@@ -71,6 +82,7 @@ class Tail:
         readers: Who reads it here.
         idle_ticks: For how many ticks of the hub nobody did.
         closed: The hub forgot it.
+        pace: At which the log is read.
     """
 
     def __init__(self, execution_id: str, now: float) -> None:
@@ -85,6 +97,7 @@ class Tail:
         self.readers: set[Reader] = set()
         self.idle_ticks = 0
         self.closed = False
+        self.pace = Pace()
         self._prefix = execution_id.encode() + b"."
         self._base = 0
         self._frames: list[bytes] = []

@@ -42,6 +42,7 @@ class Child:
             raise RuntimeError(f"start {name} from the main thread: it would die with this one")
         self.name = name
         self.log = log
+        self._asked = False
         self._log_start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - commands are ours or the Procfile's
@@ -73,8 +74,10 @@ class Child:
         return self._process.wait()
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM)."""
-        self._process.terminate()
+        """Ask it to end (SIGTERM), once: to ask again means "at once" to some."""
+        if not self._asked:
+            self._asked = True
+            self._process.terminate()
 
     def kill(self) -> None:
         """End it at once (SIGKILL), with whatever it has started, and wait until it is gone."""

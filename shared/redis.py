@@ -15,7 +15,7 @@ from redis.asyncio import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -105,8 +105,14 @@ class _Unix(_ClosedIsAway, UnixDomainSocketConnection):
     pass
 
 
-def _connection_class(url: str) -> type[AbstractConnection]:
-    return {"rediss": _Tls, "unix": _Unix}.get(url.partition(":")[0], _Tcp)
+def _options(url: str) -> dict[str, Any]:
+    """Read a URL's options, as redis-py does, but for the class of connection that it says."""
+    options: dict[str, Any] = {**parse_url(url), "socket_connect_timeout": CONNECT_TIMEOUT}
+    scheme = url.partition(":")[0]
+    options["connection_class"] = {"rediss": _Tls, "unix": _Unix}.get(scheme, _Tcp)
+    if scheme != "unix":
+        options["socket_keepalive"] = True
+    return options
 
 
 class Script(Protocol):
@@ -155,12 +161,9 @@ def dedicated_connection(url: str) -> Connection:
     Args:
         url: As for :func:`connect`.
     """
-    pool = ConnectionPool.from_url(
-        url,
-        connection_class=_connection_class(url),
+    pool = ConnectionPool(
+        **_options(url),
         socket_timeout=None,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_keepalive=True,
     )
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
@@ -182,14 +185,11 @@ def load_script(client: Client, package: str, name: str) -> Script:
 def _pool(url: str) -> ConnectionPool:
     # Blocking: a burst past the limit waits its turn instead of failing (arq and redis-py 5 would
     # open up to 2**31 connections).
-    return BlockingConnectionPool.from_url(
-        url,
-        connection_class=_connection_class(url),
+    return BlockingConnectionPool(
+        **_options(url),
         max_connections=64,
-        timeout=COMMAND_TIMEOUT,
+        timeout=COMMAND_TIMEOUT,  # type: ignore[arg-type] # an int to the types, not to the code
         socket_timeout=COMMAND_TIMEOUT,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_keepalive=True,
         # Not on a time-out: a Redis that hangs would be waited for three times over. And no health
         # check before a command, which has a time-out and retries of its own.
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2, (ConnectionError,)),

@@ -33,6 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         retention: How long a log is kept after its terminal event, in s.
         max_body_bytes: The largest request body an edge reads.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
+        send_timeout: After how long a reader that takes nothing is cut, in s.
+        max_connection_age: About how old a stream's connection may become, in s.
+        drain_window: Over how long an edge closes its streams after SIGTERM, in s.
         log_level: Of the process's own log.
     """
 
@@ -45,6 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600.0
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
+    send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    max_connection_age: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+    drain_window: Annotated[float, Meta(ge=0, le=3600)] = 3.0
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
     @property

@@ -12,11 +12,11 @@ query is the input. With a cursor both resume, as everywhere: an EventSource rep
 drop, and must not start a second execution.
 """
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
-from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -32,8 +32,10 @@ from machpay.serve.requests import (
     read_idempotency_key,
     read_object,
 )
-from machpay.serve.responses import EVENT_STREAM, SEND_TIMEOUT, EventStream, json_response
+from machpay.serve.responses import EVENT_STREAM, EventStream, Streamed, json_response
 from machpay.serve.routes import Surface
+from machpay.serve.streams import OpenStream, Streams
+from machpay.serve.turn import Turn
 
 _OURS: Final = frozenset({"skill", "idempotency_key", "last_event_id"})
 _NAME: Final = b"event: chunk\n"
@@ -47,16 +49,21 @@ _chunk: Final = msgspec.json.Decoder(_Text)
 
 
 def browser_routes(
-    executions: Executions, *, drain: Drain, max_body_bytes: int = MAX_BODY_BYTES
+    executions: Executions,
+    *,
+    drain: Drain,
+    streams: Streams,
+    max_body_bytes: int = MAX_BODY_BYTES,
 ) -> list[BaseRoute]:
     """Make the route, for the application that has :func:`machpay.serve.routes.routes`.
 
     Args:
         executions: As there.
         drain: As there.
+        streams: As there.
         max_body_bytes: As there.
     """
-    surface = _Browser(executions, drain, lambda _: "default", max_body_bytes)
+    surface = _Browser(executions, drain, streams, lambda _: "default", max_body_bytes)
     return [Route("/api/stream", surface.answer, methods=["GET", "POST"])]
 
 
@@ -80,12 +87,14 @@ class _Browser(Surface):
             account=self.account_of(request),
             idempotency_key=read_idempotency_key(request),
         )
-        if request.method == "POST":
+        self.refuse_while_draining()
+        with self.streams.opening(request.receive) as stream:
+            if request.method != "POST":
+                return show(self._start_and_read(start, stream), stream)
             started = await self.executions.start(start)
-            return show(self.executions.read(started.execution_id, ORIGIN))
-        return show(self._start_and_read(start))
+            return show(self.executions.read(started.execution_id, ORIGIN, stream), stream)
 
-    async def _start_and_read(self, start: StartRequest) -> AsyncIterator[bytes]:
+    async def _start_and_read(self, start: StartRequest, turn: Turn) -> AsyncIterator[bytes]:
         """Start once the headers are out: a proxy may repeat a GET that has no answer yet."""
         try:
             started = await self.executions.start(start)
@@ -94,7 +103,7 @@ class _Browser(Surface):
                 payload = encode_payload({"code": error.code, "message": error.message})
                 yield b"event: error\ndata: %b\n\n" % payload
             return  # else: nothing but a retry line, and the page comes back
-        async for block in self.executions.read(started.execution_id, ORIGIN):
+        async for block in self.executions.read(started.execution_id, ORIGIN, turn):
             yield block
 
     async def _default_skill(self, request: Request) -> SkillInfo:
@@ -127,8 +136,8 @@ def _refuse_other_sites(request: Request) -> None:
         raise ApiError(403, "forbidden", "Pages of other sites can't start anything here.")
 
 
-def _show_events(frames: AsyncIterator[bytes]) -> Response:
-    return EventStream(_unnamed(frames))
+def _show_events(frames: AsyncIterator[bytes], stream: OpenStream) -> Response:
+    return EventStream(_unnamed(frames), stream)
 
 
 async def _unnamed(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -137,32 +146,27 @@ async def _unnamed(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield block.replace(_NAME, b"")
 
 
-class TextStream(EventSourceResponse):
-    """The chunks' bare text; sse-starlette watches the connection.
+class TextStream(Streamed):
+    """The chunks' bare text.
 
     A stream that does not end with ``end`` is cut, without the last HTTP chunk: in bare text there
-    is no other way to say that something is missing, and ``reader.read()`` rejects.
+    is no other way to say that something is missing, and ``reader.read()`` rejects. So it can't be
+    resumed either, and has no turn to go.
 
     Args:
         frames: Blocks of named events that end on a boundary, or heartbeats.
+        stream: As for :class:`machpay.serve.responses.Streamed`.
     """
 
-    def __init__(self, frames: AsyncIterator[bytes]) -> None:
-        super().__init__(
-            _texts(frames),
-            media_type="text/plain",
-            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
-            ping=0,
-            send_timeout=SEND_TIMEOUT,
-        )
-        del self.headers["Connection"]
+    def __init__(self, frames: AsyncIterator[bytes], stream: OpenStream) -> None:
+        stream.stay()
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        super().__init__(_texts(frames), stream, headers=headers, media_type="text/plain")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the text, or cut it."""
-        try:
+        with contextlib.suppress(_Incomplete):  # without the last chunk: the server closes it
             await super().__call__(scope, receive, send)
-        except (_Incomplete, TimeoutError):
-            return  # without the last chunk: the server cuts the connection
 
 
 class _Incomplete(Exception):

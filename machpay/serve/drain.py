@@ -2,6 +2,8 @@
 
 uvicorn waits for open connections before it tells an application to shut down, so a server with
 streams that never end by themselves would never stop. Streams must learn of the signal itself.
+uvicorn also closes its listener first of all; a client that comes back to a server which still has
+streams to end should be told so, not refused. So the signal reaches uvicorn when they have ended.
 sse-starlette has a drain of its own, but it polls every 0.5 s and cuts the response in the middle,
 without the last HTTP chunk; a client can't tell that from a lost connection. So it is switched off.
 """
@@ -16,6 +18,8 @@ from typing import Final
 
 from sse_starlette.sse import AppStatus
 
+from machpay.serve.streams import Streams
+
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -23,9 +27,16 @@ class Drain:
     """Whether this process is on its way out: no new work, and every stream ends.
 
     All methods but the signal handler run on the loop's thread.
+
+    Args:
+        streams: What has to go before the process may stop. ``None``: streams end by themselves
+            when the drain begins, and quickly.
+        window: Over how long they go, in s.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Streams | None = None, *, window: float = 0.0) -> None:
+        self._streams = streams
+        self._window = window
         self._begun = asyncio.Event()
         self._callbacks: list[Callable[[], object]] = []
 
@@ -34,12 +45,21 @@ class Drain:
         """Whether the drain has begun."""
         return self._begun.is_set()
 
-    def begin(self) -> None:
-        """Begin; a second call does nothing."""
-        if not self._begun.is_set():
-            self._begun.set()
-            for callback in self._callbacks:
-                callback()
+    def begin(self, stop: Callable[[], object] = lambda: None) -> None:
+        """Begin; a second call does nothing.
+
+        Args:
+            stop: What stops the server; called once the streams are gone.
+        """
+        if self._begun.is_set():
+            return
+        self._begun.set()
+        for callback in self._callbacks:
+            callback()
+        if self._streams is None:
+            stop()
+        else:
+            self._streams.leave(self._window, stop)
 
     async def wait(self) -> None:
         """Wait until the drain begins."""
@@ -55,16 +75,16 @@ class Drain:
     def on_signals(self) -> Iterator[None]:
         """Begin on SIGTERM and SIGINT, for as long as the context lasts; use it in a lifespan.
 
-        Handlers that were there before, uvicorn's, are called too, and restored at the end. Outside
-        of the main thread signals can't be had: whoever runs the server there calls :meth:`begin`.
+        The handler that was there before, uvicorn's, is called when the streams are gone, and at
+        once by a second signal; all are restored at the end. Outside of the main thread signals
+        can't be had: whoever runs the server there calls :meth:`begin`.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        loop = asyncio.get_running_loop()
         automatic = AppStatus.enable_automatic_graceful_drain
         AppStatus.enable_automatic_graceful_drain = False
-        links = [_Link(number, lambda: loop.call_soon_threadsafe(self.begin)) for number in SIGNALS]
+        links = [_Link(number, self._signalled) for number in SIGNALS]
         try:
             yield
         finally:
@@ -72,30 +92,45 @@ class Drain:
                 link.remove()
             AppStatus.enable_automatic_graceful_drain = automatic
 
+    def _signalled(self, stop: Callable[[], object]) -> None:
+        if not self._begun.is_set():
+            self.begin(stop)
+            return
+        if self._streams is not None:
+            self._streams.leave(0.0, lambda: None)
+        stop()
+
 
 class _Link:
-    """Our place in the chain of one signal's handlers.
+    """Our place in the chain of one signal's handlers, in the running loop.
 
     Args:
         number: The signal.
-        callback: What to call before the handler that was there.
+        signalled: Called on the loop's thread, with what calls the handler that was there.
     """
 
-    def __init__(self, number: signal.Signals, callback: Callable[[], object]) -> None:
+    def __init__(
+        self, number: signal.Signals, signalled: Callable[[Callable[[], object]], object]
+    ) -> None:
         self._number = number
-        self._callback = callback
+        self._signalled = signalled
+        self._loop = asyncio.get_running_loop()
         # signal.signal and not loop.add_signal_handler: the latter would replace uvicorn's.
         self._previous = signal.signal(number, self._handle)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to drain
-            self._callback()
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._signalled, self._pass_on)
+        except RuntimeError:  # the loop is closed: nothing is left to drain
+            self._pass_on()
+
+    def _pass_on(self) -> None:
         if callable(self._previous):
-            self._previous(number, frame)
+            self._previous(self._number, None)
         elif self._previous is signal.SIG_DFL:
             # Nobody but us handles it, and stopping is the default: don't swallow it.
             self.remove()
-            signal.raise_signal(number)
+            signal.raise_signal(self._number)
 
     def remove(self) -> None:
         """Restore the previous handler, unless somebody was chained after us."""

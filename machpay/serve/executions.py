@@ -15,6 +15,7 @@ import msgspec
 from machpay._options import Options
 from machpay._position import Position, derived_execution_id, new_execution_id
 from machpay.pricing import Pricing
+from machpay.serve.turn import Turn
 from machpay.skill import Skill
 
 
@@ -228,13 +229,13 @@ class Executions(Protocol):
         """
         ...
 
-    def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    def read(self, execution_id: str, after: Position, turn: Turn) -> AsyncIterator[bytes]:
         """Read frames after a position, in order, live, until the terminal event.
 
         Yields:
             Bytes that end on an event boundary: several frames joined, or a heartbeat. The
-            iterator ends after the terminal event, or early (the reader reconnects) when the
-            server drains.
+            iterator ends after the terminal event, or early (the reader reconnects) when its turn
+            has come; but not before it gave a reader at the origin an event to resume from.
         """
         ...
 

@@ -31,6 +31,7 @@ from machpay.serve.executions import (
     idempotency_mismatch,
 )
 from machpay.serve.log import Log
+from machpay.serve.turn import Turn
 from machpay.skill import Skill, SkillInput
 
 logger: Final = logging.getLogger("machpay.serve")
@@ -197,7 +198,7 @@ class MemoryExecutions:
             return Place.AFTER_END
         return Place.WITHIN
 
-    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    async def read(self, execution_id: str, after: Position, turn: Turn) -> AsyncIterator[bytes]:
         """Read frames after a position, live, until the terminal event.
 
         Yields:
@@ -206,9 +207,10 @@ class MemoryExecutions:
         log = self._running.get(execution_id) or self._finished.get(execution_id)
         if log is None:
             return
+        turn.on_come(log.wake)
         index = log.index_after(after)
         with log.presence.reading():
-            while True:
+            while not turn.came or index == 0:
                 block: list[bytes] = []
                 size = 0
                 while index < len(log.frames) and size < JOIN_BYTES:

@@ -1,6 +1,7 @@
 """Answers: JSON, error bodies and SSE streams."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -14,11 +15,9 @@ from machpay._endings import LOG_LOST
 from machpay._position import Cursor, Position
 from machpay._wire import HEARTBEAT, encode_payload, frame, retry_line
 from machpay.serve.executions import ApiError, Unavailable
+from machpay.serve.streams import OpenStream
 
 logger: Final = logging.getLogger("machpay.serve")
-
-SEND_TIMEOUT: Final = 30.0
-"""A client that takes nothing for so long, in s, is cut; it can resume."""
 
 RETRY_MS: Final = (200, 1000)
 """How long a client waits, in ms, before it resumes a stream that was cut. Short, since a reader sees
@@ -29,10 +28,14 @@ RETRY_LATER_MS: Final = (1000, 3000)
 
 EVENT_STREAM: Final = "text/event-stream"
 
+CUT_WITHIN: Final = 1.0
+"""How long a server may take to notice that its connection was cut, in s."""
+
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _STREAM_HEADERS: Final = {**_HEADERS, "X-Accel-Buffering": "no"}
 _UNREAD: Final = frozenset({408, 413})
 """Statuses that leave a body unread: what follows on the connection is no request."""
+_CLOSE: Final = {"Connection": "close"}
 
 _LARGEST_ATTEMPT: Final = 999_999_999
 
@@ -63,41 +66,76 @@ def error_response(error: ApiError, *, headers: Mapping[str, str] | None = None)
         headers: More headers: ``Allow`` of a 405.
     """
     more = dict(headers or {})
-    if error.status in _UNREAD:
-        more["Connection"] = "close"
+    if error.status in _UNREAD or error.code == "draining":
+        more |= _CLOSE
     if error.retry_after is not None:
         more["Retry-After"] = str(error.retry_after)
     body = {"error": {"code": error.code, "message": error.message}}
     return json_response(body, status=error.status, headers=more)
 
 
-class EventStream(EventSourceResponse):
-    """An SSE response; sse-starlette watches the connection, the bytes are ours.
+class Streamed(EventSourceResponse):
+    """A response that streams; sse-starlette watches the connection, the bytes are ours.
 
     Args:
-        frames: Blocks that end on an event boundary, or heartbeats.
-        headers: More headers.
+        content: The body's blocks.
+        stream: What is open for as long as the response goes on.
+        headers: Its headers.
+        media_type: Its content type.
     """
 
     def __init__(
-        self, frames: AsyncIterator[bytes], *, headers: Mapping[str, str] | None = None
+        self,
+        content: AsyncIterator[bytes],
+        stream: OpenStream,
+        *,
+        headers: Mapping[str, str],
+        media_type: str = EVENT_STREAM,
     ) -> None:
         super().__init__(
-            with_retry(frames),
-            headers={**_STREAM_HEADERS, **(headers or {})},
+            content,
+            headers=headers,
+            media_type=media_type,
             ping=0,
-            send_timeout=SEND_TIMEOUT,
+            send_timeout=stream.send_timeout,
         )
+        self._stream = stream
         # HTTP/2 has no such header, and uvicorn knows better when it drains.
         del self.headers["Connection"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until the frames end, the client leaves or takes nothing for too long."""
+        """Stream until the content ends, the client leaves or takes nothing for too long."""
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
-            # Returning without the last chunk makes the server cut the connection.
-            logger.info("a client took nothing for %g s and was cut", SEND_TIMEOUT)
+            # Returning without the last chunk makes the server close the connection; but not
+            # before the client has taken what is buffered.
+            logger.info("a client took nothing for %g s and was cut", self._stream.send_timeout)
+            if self._stream.connection.cut():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CUT_WITHIN):
+                        await receive()  # the server has noticed, and blames nobody
+        finally:
+            self._stream.close()
+
+
+class EventStream(Streamed):
+    """An SSE response.
+
+    Args:
+        frames: Blocks that end on an event boundary, or heartbeats.
+        stream: As for :class:`Streamed`.
+        headers: More headers.
+    """
+
+    def __init__(
+        self,
+        frames: AsyncIterator[bytes],
+        stream: OpenStream,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(with_retry(frames), stream, headers={**_STREAM_HEADERS, **(headers or {})})
 
 
 async def with_retry(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -133,13 +171,17 @@ async def with_retry(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield retry
 
 
-def retry_later() -> Response:
+def retry_later(*, elsewhere: bool = False) -> Response:
     """Answer a resume that can't be served right now: come back with the same cursor.
 
     A status would do for most clients, but a native EventSource dies for good on anything but 200.
+
+    Args:
+        elsewhere: On another connection, which a balancer takes to another server.
     """
     retry = retry_line(random.randint(*RETRY_LATER_MS))  # noqa: S311 - spreads, hides nothing
-    return Response(retry, headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+    headers = {**_STREAM_HEADERS, **(_CLOSE if elsewhere else {})}
+    return Response(retry, headers=headers, media_type=EVENT_STREAM)
 
 
 def nothing_follows(method: str) -> Response:

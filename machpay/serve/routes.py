@@ -53,8 +53,9 @@ from machpay.serve.responses import (
     retry_later,
     was_told_lost,
 )
+from machpay.serve.streams import OpenStream, Streams
 
-Show: TypeAlias = Callable[[AsyncIterator[bytes]], Response]
+Show: TypeAlias = Callable[[AsyncIterator[bytes], OpenStream], Response]
 """Makes the answer that streams frames."""
 
 RETRY_AFTER: Final = 1
@@ -65,6 +66,7 @@ def routes(
     executions: Executions,
     *,
     drain: Drain,
+    streams: Streams,
     account_of: Callable[[Request], str] = lambda _: "default",
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> list[BaseRoute]:
@@ -73,10 +75,11 @@ def routes(
     Args:
         executions: What runs and reads executions.
         drain: Whether the process is on its way out.
+        streams: The process's open streams.
         account_of: Who makes a request; may raise :class:`ApiError`.
         max_body_bytes: The largest request body.
     """
-    surface = Surface(executions, drain, account_of, max_body_bytes)
+    surface = Surface(executions, drain, streams, account_of, max_body_bytes)
     return [
         Route("/v1/skills", surface.list_skills, methods=["GET"]),
         Route("/v1/skills/{skill_id}", surface.show_skill, methods=["GET"]),
@@ -95,6 +98,7 @@ class Surface:
     Args:
         executions: As for :func:`routes`, like the rest.
         drain: Whether the process is on its way out.
+        streams: The process's open streams.
         account_of: Who makes a request.
         max_body_bytes: The largest request body.
     """
@@ -103,10 +107,12 @@ class Surface:
         self,
         executions: Executions,
         drain: Drain,
+        streams: Streams,
         account_of: Callable[[Request], str],
         max_body_bytes: int,
     ) -> None:
         self.executions = executions
+        self.streams = streams
         self._drain = drain
         self.account_of = account_of
         self.max_body_bytes = max_body_bytes
@@ -128,7 +134,7 @@ class Surface:
             # A client that was cut off repeats its request, with its cursor: that must not start,
             # and bill, a second execution.
             return await self.resume(request, cursor)
-        return self._streamed(await self._start(await self._read_start(request)))
+        return await self._start_and_stream(request)
 
     async def start(self, request: Request) -> Response:
         """Start in the background."""
@@ -145,12 +151,13 @@ class Surface:
         if not is_chosen_id(execution_id):
             message = f"An id to choose is 1 to 64 of A-Z a-z 0-9 _ ~ -, and not {MINTED!r} first."
             raise ApiError(400, "bad_request", message)
-        streams = EVENT_STREAM in request.headers.get("accept", "")
-        if streams and (cursor := _cursor_within(request, execution_id)) is not None:
+        if EVENT_STREAM not in request.headers.get("accept", ""):
+            asked = await self._read_start(request, execution_id)
+            return _accepted(asked, await self._start(asked))
+        cursor = _cursor_within(request, execution_id)
+        if cursor is not None:
             return await self.resume(request, cursor)
-        asked = await self._read_start(request, execution_id)
-        started = await self._start(asked)
-        return self._streamed(started) if streams else _accepted(asked, started)
+        return await self._start_and_stream(request, execution_id)
 
     async def cancel(self, request: Request) -> Response:
         """End an execution."""
@@ -189,9 +196,12 @@ class Surface:
         self.refuse_while_draining()
         return await self.executions.start(asked)
 
-    def _streamed(self, started: Started) -> Response:
-        frames = self.executions.read(started.execution_id, ORIGIN)
-        return EventStream(frames, headers=_replayed(started))
+    async def _start_and_stream(self, request: Request, chosen_id: str | None = None) -> Response:
+        # Open before it is started: a process that is told to stop waits for it.
+        with self.streams.opening(request.receive) as stream:
+            started = await self._start(await self._read_start(request, chosen_id))
+            frames = self.executions.read(started.execution_id, ORIGIN, stream)
+            return EventStream(frames, stream, headers=_replayed(started))
 
     def refuse_while_draining(self) -> None:
         """Refuse what would begin something new.
@@ -209,17 +219,18 @@ class Surface:
         account = self.account_of(request)
         if was_told_lost(after):
             return nothing_follows(request.method)
-        if self._drain.draining:
-            return retry_later()
         try:
             place = await self.executions.locate(execution_id, account, after)
         except Unavailable:
             return retry_later()
         if place is Place.AFTER_END:
             return nothing_follows(request.method)
+        if self._drain.draining:
+            return retry_later(elsewhere=True)
+        stream = self.streams.open(request.receive)
         if place is Place.BEYOND:
-            return show(log_lost(execution_id, after))
-        return show(self.executions.read(execution_id, after))
+            return show(log_lost(execution_id, after), stream)
+        return show(self.executions.read(execution_id, after, stream), stream)
 
     async def _skill(self, skill_id: str) -> SkillInfo:
         skill = await self.executions.skill(skill_id)

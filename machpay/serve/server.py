@@ -15,6 +15,7 @@ from machpay.serve.drain import Drain
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.requests import MAX_BODY_BYTES
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
+from machpay.serve.streams import Streams
 from machpay.skill import Skill
 
 GRACE = 3
@@ -28,6 +29,7 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     executions: MemoryExecutions | None = None,
     drain: Drain | None = None,
+    streams: Streams | None = None,
 ) -> Starlette:
     """Make the application of a skill server.
 
@@ -37,6 +39,8 @@ def create_app(
         max_body_bytes: The largest request body.
         executions: Made from ``skills`` when left out.
         drain: When the process is on its way out; begins on SIGTERM and SIGINT too.
+        streams: Its open streams. They never rotate unless told to: there is no other server that
+            could go on with them.
 
     Raises:
         ValueError: A skill has no handler, or two have the same id.
@@ -44,6 +48,7 @@ def create_app(
     memory = MemoryExecutions(skills) if executions is None else executions
     ending = drain or Drain()
     ending.on_begin(memory.stop)
+    opened = streams or Streams()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -53,8 +58,8 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *routes(memory, drain=ending, max_body_bytes=max_body_bytes),
-            *browser_routes(memory, drain=ending, max_body_bytes=max_body_bytes),
+            *routes(memory, drain=ending, streams=opened, max_body_bytes=max_body_bytes),
+            *browser_routes(memory, drain=ending, streams=opened, max_body_bytes=max_body_bytes),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[Middleware(Cors, origins=origins)],

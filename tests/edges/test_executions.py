@@ -24,6 +24,7 @@ from machpay.serve.executions import (
     StartRequest,
     Unavailable,
 )
+from machpay.serve.turn import Turn
 from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import QUEUE, bar_key, job_key, log_key
@@ -322,7 +323,7 @@ async def test_a_cancellation_that_comes_before_its_start_wins(edge: Edge) -> No
         "cancelled",
         {"code": "cancelled", "message": "The execution was cancelled."},
     )
-    frames = b"".join([block async for block in edge.executions.read("mine", ORIGIN)])
+    frames = b"".join([block async for block in edge.executions.read("mine", ORIGIN, Turn())])
     assert [event.event for event in check(frames)] == ["start", "error"]
     assert await edge.queued() == 0
     assert not await edge.redis.exists(job_key("mine"))

@@ -15,8 +15,9 @@ from edge import hub as module
 from edge import subscription
 from edge import tail as tail_module
 from edge.hub import Hub
-from machpay._position import ORIGIN, Position
+from machpay._position import ORIGIN, Cursor, Position
 from machpay._wire import HEARTBEAT
+from machpay.serve.turn import Turn
 from ops.valkey import EmbeddedValkey
 from shared.keys import log_key
 from shared.log import EventLog
@@ -53,7 +54,8 @@ class Collector:
     """A client of the hub: what it got, and where it stands."""
 
     def __init__(self, hub: Hub, name: str = "e", after: Position = ORIGIN) -> None:
-        self.frames = hub.read(name, after)
+        self.turn = Turn()
+        self.frames = hub.read(name, after, self.turn)
         self.body = b""
         self.heartbeats = 0
 
@@ -416,16 +418,60 @@ async def test_an_execution_that_was_taken_up_in_time_goes_on(
     assert reader.data == ["start", "end"]
 
 
-async def test_a_drain_ends_readers_on_a_boundary(hub: Hub, writer: Writer) -> None:
-    readers = [Collector(hub) for _ in range(3)]
-    async with reading(*readers):
-        for reader in readers:
-            await reader.has("start")
-        hub.drain()
-    late = Collector(hub)
-    async with reading(late):
+async def test_a_reader_goes_when_its_turn_comes_and_others_stay(hub: Hub, writer: Writer) -> None:
+    goes, stays = Collector(hub), Collector(hub)
+    async with reading(stays):
+        async with reading(goes):
+            for reader in (goes, stays):
+                await reader.has("start")
+            goes.turn.come()
+        await writer.append("chunk:0", "end")
+    assert goes.data == ["start"]
+    assert stays.data == ["start", "chunk:0", "end"]
+
+
+async def test_a_reader_goes_between_two_blocks_of_a_long_replay(hub: Hub, writer: Writer) -> None:
+    await writer.append(*(f"chunk:{n}" for n in range(5000)))
+    reader = Collector(hub)
+    reader.body += await anext(reader.frames)
+    reader.turn.come()
+    async with reading(reader):
         pass
-    assert late.body == b""
+    rest = Collector(hub, after=Cursor.parse(reader.ids[-1]).position)
+    async with reading(rest):
+        await rest.has("chunk:4999")
+        await writer.append("end")
+    assert 0 < len(reader.ids) < 5000
+    assert reader.data + rest.data == ["start", *(f"chunk:{n}" for n in range(5000)), "end"]
+
+
+async def test_a_reader_that_has_nothing_yet_gets_what_it_can_resume_from(
+    hub: Hub, writer: Writer
+) -> None:
+    await writer.append("chunk:0")
+    late, resumed = Collector(hub), Collector(hub, after=Position(0, 1))
+    for reader in (late, resumed):
+        reader.turn.come()
+    async with reading(late, resumed):
+        pass
+    assert late.data == ["start", "chunk:0"]
+    assert resumed.body == b""
+
+
+async def test_a_reader_goes_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 3600)
+    with EmbeddedValkey() as own:
+        redis = connect(own.url)
+        log = EventLog(redis)
+        await Writer(log).begin()
+        async with running(Hub(log, own.url, overdue_of(log), heartbeat=3600)) as hub:
+            own.kill()
+            reader = Collector(hub, after=Position(0, 1))
+            async with reading(reader):
+                await asyncio.sleep(0)
+                reader.turn.come()
+        await redis.aclose()
+    assert reader.body == b""
 
 
 async def test_a_key_that_is_no_log_harms_only_its_reader(

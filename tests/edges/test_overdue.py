@@ -1,6 +1,7 @@
 """What nobody runs any more is ended, by the limit that passed; what somebody runs is left alone."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -82,15 +83,15 @@ async def test_a_queued_execution_that_waited_too_long_ends(case: Case) -> None:
 @pytest.mark.parametrize(
     ("events", "started", "code"),
     [
-        ([claimed(31)], 32, "idle_timeout"),
-        ([claimed(60), chunk(31)], 61, "idle_timeout"),
-        ([claimed(119), chunk(1)], 121, "timeout"),
+        (lambda: [claimed(31)], 32, "idle_timeout"),
+        (lambda: [claimed(60), chunk(31)], 61, "idle_timeout"),
+        (lambda: [claimed(119), chunk(1)], 121, "timeout"),
     ],
 )
 async def test_an_execution_that_its_worker_left_ends_by_its_limits(
-    case: Case, redis: Client, events: list[NewEvent], started: float, code: str
+    case: Case, redis: Client, events: Callable[[], list[NewEvent]], started: float, code: str
 ) -> None:
-    await case.start(*events, started=started)
+    await case.start(*events(), started=started)
     assert await case.look() is None
     assert await case.ending() == code
     (key,) = await redis.keys("machpay:ledger:*")

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     BusyLoadingError,
@@ -14,7 +15,7 @@ from redis.exceptions import (
 )
 
 from ops.valkey import EmbeddedValkey
-from shared.redis import connect, dedicated_connection, is_away
+from shared.redis import _ClosedIsAway, connect, dedicated_connection, is_away
 from workers.__main__ import loop_factory
 
 
@@ -74,3 +75,20 @@ def test_a_write_to_a_closed_connection_is_away_on_uvloop_too(valkey: EmbeddedVa
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(write())
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("redis://127.0.0.1:6379/0", Connection),
+        ("rediss://:secret@redis.example:6380/2", SSLConnection),
+        ("unix:///run/redis.sock?db=1", UnixDomainSocketConnection),
+    ],
+)
+def test_every_kind_of_connection_says_so_when_it_is_closed(
+    url: str, kind: type[AbstractConnection]
+) -> None:
+    pooled = connect(url).connection_pool.make_connection()
+    for connection in (pooled, dedicated_connection(url)):
+        assert isinstance(connection, kind)
+        assert isinstance(connection, _ClosedIsAway)

@@ -46,6 +46,9 @@ def test_a_redis_url(url: str) -> None:
         *(("LEASE", value) for value in ("1", "0", "-1", "x", "1e9", "nan", "10s", "[1]")),
         *(("MAX_JOBS", value) for value in ("0", "1.5", "many", "99999999999999999999")),
         *(("RETENTION", value) for value in ("0", "-1")),
+        *(("SEND_TIMEOUT", value) for value in ("0", "3601")),
+        *(("MAX_CONNECTION_AGE", value) for value in ("0", "86401")),
+        *(("DRAIN_WINDOW", value) for value in ("-1", "3601")),
         ("LOG_LEVEL", "verbose"),
         *(
             (name, value)

@@ -24,6 +24,17 @@ def test_a_child_that_heeds_sigterm_is_not_killed(tmp_path: Path):
     assert child.returncode == -15
 
 
+def test_a_child_is_asked_once_however_often_it_is_told_to_stop(tmp_path: Path):
+    """A second SIGTERM means "at once" to an edge that drains."""
+    counting = "trap 'echo asked' TERM; echo up; while :; do sleep 0.02; done"
+    child = Child("counting", ["/bin/sh", "-c", counting], log=tmp_path / "log")
+    wait_until(lambda: child.tail() == "up", "it is up")
+    child.terminate()
+    wait_until(lambda: "asked" in child.tail(), "it was asked")
+    child.stop(grace=0.5)
+    assert child.tail() == "up\nasked"
+
+
 def test_a_child_that_ignores_sigterm_is_killed_with_what_it_started(tmp_path: Path):
     stubborn = "trap '' TERM; sleep 600 & echo $!; wait; wait"
     child = Child("stubborn", ["/bin/sh", "-c", stubborn], log=tmp_path / "log")

@@ -7,10 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 from honcho.environ import parse_procfile
+from honcho.manager import KILL_WAIT
 
+from machpay.serve.streams import LAST_CALL
 from ops.ports import free_port
 from ops.procfile import read_procfile
 from ops.valkey import EmbeddedValkey
+from shared.settings import Settings
 from tests.operations.processes import ROOT, is_gone
 from tests.waiting import wait_until
 
@@ -59,6 +62,13 @@ def test_the_edge_listens_on_loopback_unless_told_otherwise():
 def test_the_edge_logs_no_urls():
     """They hold prompts and tokens: ``/api/stream?prompt=...&token=...``."""
     assert "--no-access-log" in expanded(read_procfile(PROCFILE)["edge"])
+
+
+def test_an_edge_that_drains_ends_before_honcho_kills_it():
+    words = expanded(read_procfile(PROCFILE)["edge"])
+    rest = int(words[words.index("--timeout-graceful-shutdown") + 1])
+    # uvicorn looks for its end ten times a second, and looks again when it has stopped listening.
+    assert Settings().drain_window + LAST_CALL + 0.2 + rest < KILL_WAIT
 
 
 def test_honcho_runs_it():

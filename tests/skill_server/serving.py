@@ -132,18 +132,15 @@ def parse_raw(received: bytes) -> Raw | None:
 
 def dechunk(data: bytes) -> tuple[bytes, bool]:
     """Undo the chunked coding; tell whether the last chunk was there."""
-    body = b""
-    while True:
-        size, end, rest = data.partition(b"\r\n")
-        if not end:
-            return body, False
-        length = int(size, 16)
+    pieces: list[bytes] = []
+    place = 0
+    while (end := data.find(b"\r\n", place)) >= 0:
+        length = int(data[place:end], 16)
         if length == 0:
-            return body, rest == b"\r\n"
-        if len(rest) < length + 2:
-            return body + rest[:length], False
-        body += rest[:length]
-        data = rest[length + 2 :]
+            return b"".join(pieces), data[end + 2 :] == b"\r\n"
+        pieces.append(data[end + 2 : end + 2 + length])
+        place = end + 2 + length + 2
+    return b"".join(pieces), False
 
 
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:

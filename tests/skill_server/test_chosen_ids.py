@@ -10,6 +10,7 @@ from machpay._position import ORIGIN
 from machpay.serve import bars
 from machpay.serve.executions import ApiError, StartRequest
 from machpay.serve.memory import MemoryExecutions
+from machpay.serve.turn import Turn
 from tests.skill_server.serving import Raw, Served, request
 from tests.skill_server.skills import Gates
 from tests.wire import check, check_prefix
@@ -236,7 +237,7 @@ async def start(
 
 
 async def ending(executions: MemoryExecutions, execution_id: str) -> str:
-    body = b"".join([block async for block in executions.read(execution_id, ORIGIN)])
+    body = b"".join([block async for block in executions.read(execution_id, ORIGIN, Turn())])
     return check(body)[-1].event
 
 

@@ -13,6 +13,7 @@ from machpay.serve import memory
 from machpay.serve.executions import ApiError, Executions, Place, StartRequest
 from machpay.serve.log import Log
 from machpay.serve.memory import MemoryExecutions
+from machpay.serve.turn import Turn
 from machpay.skill import Skill, SkillInput
 from tests.skill_server.skills import Gates
 from tests.waiting import until
@@ -27,7 +28,7 @@ async def start(executions: Executions, skill_id: str, **input: Any) -> str:
 
 
 async def whole(executions: Executions, execution_id: str, after: Position = ORIGIN) -> bytes:
-    return b"".join([block async for block in executions.read(execution_id, after)])
+    return b"".join([block async for block in executions.read(execution_id, after, Turn())])
 
 
 async def code_of(executions: Executions, execution_id: str) -> str | None:
@@ -163,7 +164,7 @@ async def test_a_large_log_is_read_in_blocks_of_bounded_size(gates: Gates) -> No
     async with MemoryExecutions(gates.skills) as executions:
         execution_id = await start(executions, "large", chunks=40, size=50_000)
         await whole(executions, execution_id)
-        blocks = [block async for block in executions.read(execution_id, ORIGIN)]
+        blocks = [block async for block in executions.read(execution_id, ORIGIN, Turn())]
         assert max(map(len, blocks)) < memory.JOIN_BYTES + 51_000
         assert len(check(b"".join(blocks))) == 42
         assert all(check_prefix(block) for block in blocks)

@@ -12,6 +12,7 @@ from machpay._position import ORIGIN
 from machpay.serve.executions import SkillInfo, StartRequest
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.presence import Presence
+from machpay.serve.turn import Turn
 from machpay.skill import Skill, SkillInput
 from tests.skill_server.serving import Served, request
 from tests.skill_server.skills import Gates
@@ -56,7 +57,7 @@ async def test_an_execution_ends_at_the_shorter_limit(own: float, asked: float |
 
     async with MemoryExecutions([skill]) as executions:
         execution_id = await start(executions, Options(timeout=asked), "slow")
-        body = b"".join([block async for block in executions.read(execution_id, ORIGIN)])
+        body = b"".join([block async for block in executions.read(execution_id, ORIGIN, Turn())])
     error = check(body)[-1].data
     assert (error["code"], error["message"]) == (
         "timeout",
@@ -103,14 +104,14 @@ async def test_an_execution_that_nobody_ever_reads_is_cancelled(gates: Gates) ->
     async with MemoryExecutions(gates.skills) as executions:
         execution_id = await start(executions, SHORT)
         await cancelled(executions, execution_id)
-        body = b"".join([block async for block in executions.read(execution_id, ORIGIN)])
+        body = b"".join([block async for block in executions.read(execution_id, ORIGIN, Turn())])
     assert check(body)[-1].data["code"] == "cancelled"
 
 
 async def test_it_goes_on_for_as_long_as_one_reads_and_not_for_longer(gates: Gates) -> None:
     async with MemoryExecutions(gates.skills) as executions:
         read, unread = await start(executions, SHORT), await start(executions, SHORT)
-        readers = [cast("Any", executions.read(read, ORIGIN)) for _ in range(2)]
+        readers = [cast("Any", executions.read(read, ORIGIN, Turn())) for _ in range(2)]
         async with aclosing(readers[0]) as first:
             await anext(first)
             async with aclosing(readers[1]) as second:

@@ -24,6 +24,8 @@ from machpay.serve.executions import (
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.server import create_app
+from machpay.serve.streams import Streams
+from machpay.serve.turn import Turn
 from tests.skill_server.serving import Raw, Served, read_raw, request, serving
 from tests.skill_server.skills import Gates
 from tests.wire import check, check_prefix, check_retry_only
@@ -411,7 +413,7 @@ def test_the_account_hook_decides_who_sees_what(gates: Gates, drain: Drain) -> N
             yield
 
     app = Starlette(
-        routes=routes(executions, drain=drain, account_of=account_of),
+        routes=routes(executions, drain=drain, streams=Streams(), account_of=account_of),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
@@ -464,7 +466,7 @@ class Broken:
             raise self.error
         return Place.WITHIN
 
-    async def read(self, execution_id: str, after: Position) -> AsyncIterator[bytes]:
+    async def read(self, execution_id: str, after: Position, turn: Turn) -> AsyncIterator[bytes]:
         for frame in self.frames or []:
             yield frame
         raise self.error
@@ -475,7 +477,8 @@ class Broken:
 
 def failing(error: Exception, frames: list[bytes] | None = None) -> Any:
     app = Starlette(
-        routes=routes(Broken(error, frames), drain=Drain()), exception_handlers=EXCEPTION_HANDLERS
+        routes=routes(Broken(error, frames), drain=Drain(), streams=Streams()),
+        exception_handlers=EXCEPTION_HANDLERS,
     )
     return serving(app)
 

@@ -13,6 +13,7 @@ from machpay._position import Cursor, Position
 from machpay.serve.drain import Drain
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.server import create_app
+from machpay.serve.streams import Streams
 from tests.skill_server.serving import Raw, Served, parse_raw, request, serving
 from tests.skill_server.skills import Gates
 from tests.waiting import wait_until
@@ -284,11 +285,11 @@ def test_while_draining_starts_are_refused_and_resumes_told_to_come_back(
 
 
 def test_a_client_that_takes_nothing_is_cut(
-    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gates: Gates, drain: Drain, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("machpay.serve.responses.SEND_TIMEOUT", 0.1)
-    caplog.set_level("INFO", "machpay.serve")
-    with socket.socket() as connection:
+    caplog.set_level("INFO")
+    app = create_app(gates.skills, drain=drain, streams=Streams(send_timeout=0.1))
+    with serving(app, drain) as served, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(20)
         connection.connect(("127.0.0.1", served.port))
@@ -298,14 +299,15 @@ def test_a_client_that_takes_nothing_is_cut(
         received = b""
         while piece := connection.recv(1 << 20):
             received += piece
-    answer = parse_raw(received)
-    assert answer is not None
-    assert not answer.complete
-    assert "Traceback" not in caplog.text
-    # What it has is whole events and a torn one; the rest is there for it.
-    seen = check_prefix(answer.body)
-    rest = check(resume(served, seen[-1].id).body)
-    assert len(seen) + len(rest) == 102
+        answer = parse_raw(received)
+        assert answer is not None
+        assert not answer.complete
+        # What it has is whole events and a torn one; the rest is there for it.
+        seen = check_prefix(answer.body)
+        rest = check(resume(served, seen[-1].id).body)
+        assert len(seen) + len(rest) == 102
+    assert caplog.text.count("was cut") == 1
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
 def test_a_long_log_is_replayed_whole(served: Served) -> None:

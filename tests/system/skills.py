@@ -119,6 +119,16 @@ def answer(input: SkillInput) -> str:
     return f"You said: {input.data.get('prompt')}"
 
 
+bulky = Skill(id="bulky", max_output_bytes=256 << 20)
+
+
+@bulky.stream_handler
+def fill(input: SkillInput) -> Iterator[str]:
+    """Yield ``n`` chunks of ``size`` characters as fast as it goes."""
+    for number in range(int(input.data["n"])):
+        yield f"{number} ".ljust(int(input.data["size"]), "x")
+
+
 odd = Skill(id="odd", timeout=1.0, idle_timeout=0.5)
 
 

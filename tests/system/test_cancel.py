@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from ops.system import System
-from tests.system.streams import Stream, texts
+from tests.system.streaming import Stream, texts
 from tests.system.test_interrupts import kinds, rows_of_the_ledger
 from tests.waiting import wait_until
 from tests.wire import check, check_prefix

@@ -10,7 +10,7 @@ from ops.cut import CuttableProxy
 from ops.system import System
 from ops.valkey import EmbeddedValkey
 from tests.system.conftest import SETTINGS
-from tests.system.streams import Stream, numbers, texts
+from tests.system.streaming import Stream, numbers, texts
 from tests.waiting import wait_until
 from tests.wire import check
 

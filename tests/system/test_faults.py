@@ -13,7 +13,7 @@ import pytest
 from ops.ports import free_port
 from ops.system import System
 from tests.system.conftest import SETTINGS
-from tests.system.streams import Stream, numbers, texts
+from tests.system.streaming import Stream, numbers, texts
 from tests.waiting import wait_until
 from tests.wire import check, check_prefix, check_retry_only
 

@@ -12,7 +12,7 @@ import redis
 from ops.system import System
 from shared.keys import log_key
 from tests.system.conftest import SETTINGS
-from tests.system.streams import Stream, numbers, texts
+from tests.system.streaming import Stream, numbers, texts
 from tests.waiting import wait_until
 from tests.wire import check
 

@@ -9,7 +9,7 @@ import pytest
 
 from ops.system import System
 from tests.system.conftest import SETTINGS
-from tests.system.streams import Stream
+from tests.system.streaming import Stream
 from tests.system.test_interrupts import kinds, rows_of_the_ledger
 from tests.waiting import wait_until
 from tests.wire import check

@@ -1,5 +1,6 @@
-"""A client in a thread, for tests that break things while it reads."""
+"""Clients in threads, beside whatever a test does to the system meanwhile."""
 
+import socket
 import threading
 from typing import Any
 
@@ -53,3 +54,13 @@ def texts(events: list[WireEvent]) -> list[str]:
 
 def numbers(count: int) -> list[str]:
     return [f"{n} " for n in range(count)]
+
+
+def stuck_reader(port: int, path: str) -> socket.socket:
+    """Ask for a stream and never read it: the kernel's buffers are all that it takes."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    return connection

@@ -1,0 +1,49 @@
+"""What ASGI has no word for: cutting a connection, and closing it behind a response.
+
+uvicorn's ``receive`` is a method of the object that serves the request, in both of its HTTP/1.1
+protocols, and that object has the connection's transport. With another server, or when something in
+between wraps ``receive``, nothing here does anything: the server's own time-outs remain.
+"""
+
+from typing import Any
+
+from starlette.types import Receive
+
+
+class Connection:
+    """The connection that a request came on.
+
+    Args:
+        receive: The request's channel, as the server gave it.
+    """
+
+    __slots__ = ("_served",)
+
+    def __init__(self, receive: Receive) -> None:
+        self._served: Any = getattr(receive, "__self__", None)
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes the kernel has not taken yet."""
+        size = getattr(self._transport, "get_write_buffer_size", None)
+        return 0 if size is None else size()
+
+    def cut(self) -> bool:
+        """Close it at once, wherever the response stands; False when that can't be had.
+
+        Closing a transport would not do: it waits until the client has taken what is buffered.
+        """
+        abort = getattr(self._transport, "abort", None)
+        if abort is None:
+            return False
+        abort()
+        return True
+
+    def close_after_response(self) -> None:
+        """Close it when the response is complete, so that the client's next request is balanced."""
+        if hasattr(self._served, "keep_alive"):
+            self._served.keep_alive = False
+
+    @property
+    def _transport(self) -> Any:
+        return getattr(self._served, "transport", None)

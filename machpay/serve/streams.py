@@ -1,0 +1,177 @@
+"""The streams that are open in this process, and when each has to go.
+
+A stream goes before its execution has ended because it is old (rotation: else a connection that
+lives for ever never sees the server that was added since) or because the process stops (drain). It
+is closed cleanly on an event boundary, and its client resumes. A timer tells it so: events cost
+nothing more.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from starlette.types import Receive
+
+from machpay.serve.connection import Connection
+from machpay.serve.turn import Turn
+
+logger: Final = logging.getLogger("machpay.serve")
+
+SEND_TIMEOUT: Final = 30.0
+"""A client that takes nothing for so long, in s, is cut; it can resume."""
+
+AGES: Final = (0.8, 1.2)
+"""Between which parts of the maximal age streams go: those that came together don't go together."""
+
+LAST_CALL: Final = 0.25
+"""How long after a drain's window the last streams may take to close, in s."""
+
+
+class OpenStream(Turn):
+    """A stream from when its request is accepted until its response is over.
+
+    Args:
+        connection: Its client's.
+        send_timeout: A client that takes nothing for so long, in s, is cut.
+        on_close: Called when it is over.
+    """
+
+    __slots__ = ("_on_close", "_resumable", "_timer", "connection", "send_timeout")
+
+    def __init__(
+        self,
+        connection: Connection,
+        send_timeout: float,
+        on_close: Callable[["OpenStream"], object],
+    ) -> None:
+        super().__init__()
+        self.connection = connection
+        self.send_timeout = send_timeout
+        self._on_close = on_close
+        self._resumable = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def come(self) -> None:
+        """Let its turn come; the connection goes with it, for the next one to be balanced anew."""
+        self.connection.close_after_response()
+        super().come()
+
+    def come_within(self, earliest: float, latest: float) -> None:
+        """Let its turn come at a random moment, unless it comes sooner anyway.
+
+        Args:
+            earliest: In s from now.
+            latest: The same.
+        """
+        loop = asyncio.get_running_loop()
+        delay = random.uniform(earliest, latest)  # noqa: S311 - spreads, hides nothing
+        if self._timer is not None and self._timer.when() > loop.time() + delay:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and self._resumable:
+            self._timer = loop.call_later(delay, self.come)
+
+    def stay(self) -> None:
+        """Let its turn never come: what it sends can't be resumed."""
+        self._resumable = False
+        self._forget()
+
+    def close(self) -> None:
+        """Note that it is over; again and again if you like."""
+        self._forget()
+        self._on_close(self)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Streams:
+    """The open streams of one process.
+
+    All methods run on the loop's thread.
+
+    Args:
+        max_age: About how old a stream may become, in s; ``None``: as old as its execution.
+        send_timeout: A client that takes nothing for so long, in s, is cut.
+    """
+
+    def __init__(self, *, max_age: float | None = None, send_timeout: float = SEND_TIMEOUT) -> None:
+        self._max_age = max_age
+        self._send_timeout = send_timeout
+        self._open: set[OpenStream] = set()
+        self._closing: list[Connection] = []
+        self._leave_by: float | None = None
+        self._when_gone: Callable[[], object] | None = None
+
+    def open(self, receive: Receive) -> OpenStream:
+        """Open a stream; its response closes it.
+
+        Args:
+            receive: Its request's channel.
+        """
+        stream = OpenStream(Connection(receive), self._send_timeout, self._closed)
+        self._open.add(stream)
+        if self._max_age is not None:
+            stream.come_within(*(part * self._max_age for part in AGES))
+        if self._leave_by is not None:
+            self._usher(stream, self._leave_by)
+        return stream
+
+    @contextlib.contextmanager
+    def opening(self, receive: Receive) -> Iterator[OpenStream]:
+        """Open a stream for a request that may still be refused, which closes it again."""
+        stream = self.open(receive)
+        try:
+            yield stream
+        except BaseException:
+            stream.close()
+            raise
+
+    def leave(self, window: float, when_gone: Callable[[], object]) -> None:
+        """Let every stream's turn come, each at its own moment, and cut what is left at the end.
+
+        Args:
+            window: Over how long the moments are spread, in s.
+            when_gone: Called once: when no stream is open any more, or :data:`LAST_CALL` after
+                the window.
+        """
+        loop = asyncio.get_running_loop()
+        logger.info("%d open streams are to end within %g s", len(self._open), window)
+        self._leave_by = loop.time() + window
+        self._when_gone = when_gone
+        for stream in self._open:
+            self._usher(stream, self._leave_by)
+        loop.call_later(window + LAST_CALL, self._cut)
+        self._look()
+
+    @staticmethod
+    def _usher(stream: OpenStream, leave_by: float) -> None:
+        left = leave_by - asyncio.get_running_loop().time()
+        stream.come_within(0.0, max(0.0, left))
+
+    def _closed(self, stream: OpenStream) -> None:
+        self._open.discard(stream)
+        if self._leave_by is not None:
+            if stream.connection.unsent:
+                self._closing.append(stream.connection)
+            self._look()
+
+    def _look(self) -> None:
+        if self._when_gone is not None and not self._open:
+            when_gone, self._when_gone = self._when_gone, None
+            when_gone()
+
+    def _cut(self) -> None:
+        stuck = [stream.connection for stream in self._open]
+        stuck += [connection for connection in self._closing if connection.unsent]
+        if stuck:
+            logger.info("%d streams were not over in time and were cut", len(stuck))
+        for connection in stuck:
+            connection.cut()
+        if self._when_gone is not None:
+            when_gone, self._when_gone = self._when_gone, None
+            when_gone()
