@@ -335,8 +335,8 @@ async def test_a_start_that_was_barred_has_its_row_even_if_its_edge_died_over_it
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def rows() -> list[bytes]:
-        (key,) = await edge.redis.keys("machpay:ledger:alice:*") or [b"none"]
-        return list(await edge.redis.hkeys(key))
+        (key,) = await edge.redis.keys("machpay:ledger:alice:*") or ["none"]
+        return list(await edge.redis.execute_command("HKEYS", key))
 
     await edge.executions.cancel("mine", "alice")
     with monkeypatch.context() as dying:
