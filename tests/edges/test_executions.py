@@ -27,6 +27,7 @@ from machpay.serve.turn import Turn
 from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import QUEUE, bar_key, job_key, log_key
+from shared.ledger import Ledger
 from shared.log import EventLog, Fenced, LogError
 from shared.presence import Presence
 from shared.redis import Client
@@ -52,7 +53,13 @@ class Edge:
         self.hub = Hub(self.log, url, overdue)
         readers = Readers(Presence(redis))
         self.executions = RedisExecutions(
-            self.log, self.queue, Registry(redis), self.hub, overdue, readers
+            self.log,
+            self.queue,
+            Registry(redis),
+            self.hub,
+            overdue,
+            Ledger(redis, self.log),
+            readers,
         )
 
     async def queued(self) -> int:
@@ -325,6 +332,8 @@ async def test_a_cancellation_that_comes_before_its_start_wins(edge: Edge) -> No
     assert [event.event for event in check(frames)] == ["start", "error"]
     assert await edge.queued() == 0
     assert not await edge.redis.exists(job_key("mine"))
+    (ledger,) = await edge.redis.keys("machpay:ledger:alice:*")
+    assert await edge.redis.execute_command("HKEYS", ledger) == [b"mine"]
     await edge.executions.cancel("mine", "alice")
     assert 0 < await edge.redis.pttl(bar_key("mine", "alice")) <= 24 * 3600 * 1000
 
