@@ -30,6 +30,7 @@ from machpay.serve.executions import (
 )
 from machpay.serve.turn import Turn
 from shared.jobs import JOB_TTL, Execute, Queue
+from shared.ledger import Ledger
 from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
 from shared.overdue import Overdue
 from shared.redis import is_away
@@ -53,6 +54,7 @@ class RedisExecutions:
         registry: The live registry.
         hub: This process's hub.
         overdue: Ends what nobody runs any more.
+        ledger: The ledger.
         readers: Says who is read, where that matters.
     """
 
@@ -63,6 +65,7 @@ class RedisExecutions:
         registry: Registry,
         hub: Hub,
         overdue: Overdue,
+        ledger: Ledger,
         readers: Readers,
     ) -> None:
         self._log = log
@@ -70,6 +73,7 @@ class RedisExecutions:
         self._registry = registry
         self._hub = hub
         self._overdue = overdue
+        self._ledger = ledger
         self._readers = readers
 
     @asynccontextmanager
@@ -173,14 +177,14 @@ class RedisExecutions:
             # Nobody claimed it yet. Should its job never have been queued, it is now.
             async with _reachable():
                 await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
-        elif summary.last.id == b"0-2":
-            # It was barred, and no worker will ever see it. Should its row be missing, write it now.
+        elif summary.last.position.attempt == 0:
             await self._settle(execution_id)
         return Started(execution_id, replayed=True)
 
     async def _settle(self, execution_id: str) -> None:
+        """Write the ledger's row of an execution that was barred: no job of it will."""
         async with _reachable():
-            await self._overdue.settle(execution_id)
+            await self._ledger.settle(execution_id)
 
     async def cancel(self, execution_id: str, account: str) -> None:
         """End an execution with ``error cancelled``; whoever runs it is fenced off, and told.

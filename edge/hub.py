@@ -10,8 +10,6 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from edge.pieces import Pieces
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
@@ -137,10 +135,11 @@ class Hub:
             entries, reader.behind = await self.pieces.read(
                 execution_id, after, reader.pace, inclusive=known
             )
-        except (RedisError, OSError) as error:
-            if not is_away(error):
-                raise
-            return b"", False  # it is still behind, and tries again at the next tick
+        except Exception as error:
+            if is_away(error):
+                return b"", False  # it is still behind, and tries again at the next tick
+            logger.exception("%s: the log can't be read", execution_id)
+            return log_lost_frame(execution_id, after), True
         if not entries or (known and entries[0].position != after):
             return log_lost_frame(execution_id, after), True
         reader.position = entries[-1].position

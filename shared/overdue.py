@@ -84,10 +84,6 @@ class Overdue:
         """Note that Redis was away."""
         self._not_before = asyncio.get_running_loop().time() + SETTLE
 
-    async def settle(self, execution_id: str) -> None:
-        """Write the ledger's row of an execution that has ended without any worker."""
-        await self._ledger.settle(execution_id)
-
     async def end(self, execution_id: str, summary: Summary) -> float | None:
         """End an execution if it is overdue.
 

@@ -15,6 +15,7 @@ from machpay._endings import INTERNAL, LOG_LOST
 from machpay._run import run
 from machpay._wire import encode_payload
 from machpay.skill import Skill, SkillInput
+from shared.cancellation import cancelled
 from shared.jobs import Execute
 from shared.ledger import Ledger, Row
 from shared.log import EventLog, LogError, Lost, NewEvent
@@ -108,6 +109,8 @@ class Executor:
         try:
             await self._execute(msgspec.convert(job, Execute), mine)
         except Retry:
+            if cancelled():
+                raise asyncio.CancelledError from None  # the lease is gone, or handed over
             raise
         except asyncio.CancelledError:
             await self._hand_over(mine)
