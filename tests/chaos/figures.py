@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tests.chaos.case import Case, cases, decoded
+from tests.chaos.case import AWAY, Case, cases, decoded
 from tests.chaos.history import Connection, History
 
 KILL = "worker-kill"
@@ -58,13 +58,20 @@ def _endings(judged: list[Case]) -> dict[str, dict[str, int]]:
 
 
 def _take_overs(judged: list[Case], by: str) -> Iterable[float]:
-    """From a worker's SIGKILL to the next claim; or to when the first client is told of the loss."""
+    """From a worker's SIGKILL to the next claim; or to when the first client is told of the loss.
+
+    Where Valkey was away in between, that is what took the time: each outage spares the leases that
+    lapsed in it for one more.
+    """
     for case in judged:
+        outages = [trouble for trouble in case.troubles if trouble.kind in AWAY]
         for attempt in case.attempts:
             kills = [t for t in attempt.troubles if t.kind == KILL and t.began < attempt.until]
             told = attempt.last and case.code == "worker_lost"
             followed = not attempt.last if by == "claim" else told
-            if len(attempt.troubles) == len(kills) == 1 and attempt.pid is not None and followed:
+            if not (len(attempt.troubles) == len(kills) == 1 and attempt.pid and followed):
+                continue
+            if not any(o.began < attempt.until and o.ended > kills[0].began - 2 for o in outages):
                 yield (attempt.until - kills[0].began) * 1000
 
 
