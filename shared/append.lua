@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the log, and the channel its batches are published on
 -- KEYS[2]  for a start: what says that it was cancelled before it came (bar.lua); else not given
--- ARGV[1]  attempt of the writer; -1 to end the log from outside, as a new attempt at its very end
+-- ARGV[1]  attempt of the writer; -1 to begin a new one, with one event, at the log's very end
 -- ARGV[2]  seq of the batch's first event: the writer's last seq + 1; of no meaning with -1
 -- ARGV[3]  TTL of the log in ms from now; 0 leaves it as it is
 -- ARGV[4]  internal field of the first entry (owner, terms); '' for none
@@ -32,6 +32,10 @@ if top then
   top_attempt, top_seq = tonumber(a), tonumber(s)
   if attempt < 0 then
     -- Found here and not by the caller: a fast writer would move the end away, again and again.
+    local fields = top[2]
+    if fields[2] ~= 'error' and fields[2] == ARGV[5] and fields[4] == ARGV[6] then
+      return {'OK', top_attempt - 1, top_seq - 1} -- ours, whose answer was lost
+    end
     attempt, seq = top_attempt + 1, top_seq + 1
   end
   if attempt < top_attempt then

@@ -270,6 +270,26 @@ class EventLog:
             return False
         return True
 
+    async def begin_attempt(
+        self, execution_id: str, event: NewEvent, *, ttl: float
+    ) -> Position | None:
+        """Begin the next attempt at the log's very end, wherever that is: all others are fenced off.
+
+        Args:
+            execution_id: The execution.
+            event: The attempt's first entry; unlike that of any other writer, so that it is safe to
+                repeat when the answer was lost.
+            ttl: How long the log stays from now, in s.
+
+        Returns:
+            Where it stands; ``None`` when the log has ended, or is gone.
+        """
+        try:
+            before = await self._write(execution_id, _AT_THE_END, [event], ttl, b"")
+        except (Ended, Expired):
+            return None
+        return Position(before.attempt + 1, before.seq + 1)
+
     async def _write(
         self,
         execution_id: str,

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, TypeVar
 
 from machpay._endings import TIMEOUT, WORKER_LOST
 from machpay._position import Position
@@ -21,14 +22,20 @@ from shared.log import (
     Mark,
     NewEvent,
 )
+from shared.patience import patiently
 from shared.terms import Terms
 from workers.past import Past, Transcript
 
 logger: Final = logging.getLogger("machpay.claim")
 
+T = TypeVar("T")
+
 MAX_ATTEMPTS: Final = 3
 """How many workers an execution may lose before it is given up (a handler that kills its worker
 must not kill the fleet). A worker that is shut down hands over, and is not lost."""
+
+_FIRST: Final = Position(1, 2)
+"""Where the first claim stands."""
 
 
 class Claim(NamedTuple):
@@ -70,39 +77,48 @@ async def claim(
     Returns:
         ``None`` when there is nothing to run: the execution ended, expired or was given up.
     """
+    # The same one in every try: an answer that is lost must not look like another worker's claim.
+    mark: NewEvent = (CLAIM, _mark(worker))
+    ttl = terms.timeout + RUNNING_MARGIN
+    try:
+        await _patiently(execution_id, lambda: log.append(execution_id, _FIRST, [mark], ttl=ttl))
+    except (Ended, Expired) as refusal:
+        logger.info("%s: nothing to run, the log is %s", execution_id, refusal)
+        return None
+    except LogError:
+        return await _inherit(log, execution_id, mark, skill, terms, ttl)
+    return Claim(execution_id, _FIRST.attempt, _FIRST.seq + 1)
+
+
+async def _inherit(
+    log: EventLog, execution_id: str, mark: NewEvent, skill: Skill, terms: Terms, ttl: float
+) -> Claim | None:
+    """Claim an execution that others have begun; or end it, if that is what became of it."""
     past = Past(skill.on_interrupt)
-    past.top = Position(0, 1)
-    while True:
-        attempt, seq = past.top.attempt + 1, past.top.seq + 1
-        events: list[NewEvent] = [(CLAIM, _mark(worker))]
-        if past.chunks and skill.on_interrupt == "restart":
-            start = StartEvent(execution_id=execution_id, skill_id=skill.id, attempt=attempt)
-            events.append(("start", encode_payload(start)))
-        try:
-            await log.append(
-                execution_id, Position(attempt, seq), events, ttl=terms.timeout + RUNNING_MARGIN
-            )
-        except (Ended, Expired) as refusal:
-            logger.info("%s: nothing to run, the log is %s", execution_id, refusal)
+    await _patiently(execution_id, lambda: past.read(log, execution_id))
+    verdict = _verdict(past, past.lost, skill, terms)
+    if verdict is None and not past.ended:
+        place = await _patiently(
+            execution_id, lambda: log.begin_attempt(execution_id, mark, ttl=ttl)
+        )
+        if place is None:
             return None
-        except LogError:
-            past = await Past.read(log, execution_id, skill.on_interrupt)
-            if past.ended or past.top.seq == 0:
-                return None
-            verdict = _verdict(past, skill, terms)
-            if verdict is not None:
-                logger.warning(
-                    "%s: %s after %d lost workers", execution_id, verdict.code, past.lost
-                )
-                await log.conclude(execution_id, encode_payload(verdict))
-                return None
-            continue
-        return _claimed(Claim(execution_id, attempt, seq + len(events)), past, skill)
+        # Nobody else writes any more: what came between the look and the claim is the last of it.
+        await _patiently(execution_id, lambda: past.read(log, execution_id))
+        verdict = _verdict(past, past.lost - 1, skill, terms)
+        if verdict is None and not past.ended:
+            return await _claimed(
+                log, Claim(execution_id, place.attempt, place.seq + 1), past, skill
+            )
+    if verdict is not None and not past.ended:
+        logger.warning("%s: %s after %d lost workers", execution_id, verdict.code, past.lost)
+        await log.conclude(execution_id, encode_payload(verdict))
+    return None
 
 
-def _verdict(past: Past, skill: Skill, terms: Terms) -> ErrorEvent | None:
+def _verdict(past: Past, lost: int, skill: Skill, terms: Terms) -> ErrorEvent | None:
     """Decide whether an execution is over because of what happened to it; ``None``: it goes on."""
-    if past.lost >= MAX_ATTEMPTS:
+    if lost >= MAX_ATTEMPTS:
         return WORKER_LOST
     if _spent(past) >= terms.timeout:
         return TIMEOUT
@@ -111,13 +127,28 @@ def _verdict(past: Past, skill: Skill, terms: Terms) -> ErrorEvent | None:
     return None
 
 
-def _claimed(mine: Claim, past: Past, skill: Skill) -> Claim:
+async def _claimed(log: EventLog, mine: Claim, past: Past, skill: Skill) -> Claim | None:
+    """Make of a claim what the skill's policy says."""
     mine = mine._replace(spent=_spent(past))
-    if past.chunks and skill.on_interrupt == "continue":
+    if not past.chunks:
+        return mine
+    if skill.on_interrupt == "continue":
         return mine._replace(resume=past.resume())
-    if past.chunks and skill.on_interrupt == "replay":
+    if skill.on_interrupt == "replay":
         return mine._replace(replay=past.transcript)
-    return mine
+    start = StartEvent(execution_id=mine.execution_id, skill_id=skill.id, attempt=mine.attempt)
+    place = Position(mine.attempt, mine.next_seq)
+    events: list[NewEvent] = [("start", encode_payload(start))]
+    try:
+        await _patiently(mine.execution_id, lambda: log.append(mine.execution_id, place, events))
+    except LogError as refusal:
+        logger.info("%s: taken over, or ended: %s", mine.execution_id, refusal)
+        return None
+    return mine._replace(next_seq=mine.next_seq + 1)
+
+
+async def _patiently(execution_id: str, work: Callable[[], Awaitable[T]]) -> T:
+    return await patiently(work, logger, execution_id, RUNNING_MARGIN)
 
 
 def _spent(past: Past) -> float:

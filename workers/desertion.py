@@ -33,15 +33,17 @@ async def end_when_deserted(
         limit: For how long there may be no reader, in s.
     """
     deserted_since: float | None = None
-    while deserted_since is None or monotonic() - deserted_since < limit:
+    while True:
         await sleep(ASK_EVERY)
         try:
             if await presence.anybody(execution_id):
                 deserted_since = None
-            elif deserted_since is None:
-                deserted_since = monotonic()
+                continue
+            deserted_since = monotonic() if deserted_since is None else deserted_since
+            if monotonic() - deserted_since >= limit:
+                await log.conclude(execution_id, encode_payload(CANCELLED))
+                break
         except (RedisError, OSError) as error:
             logger.debug("%s: nobody knows who reads it: %s", execution_id, error)
             deserted_since = None
     logger.info("%s: nobody has read it for %g s", execution_id, limit)
-    await log.conclude(execution_id, encode_payload(CANCELLED))

@@ -67,19 +67,16 @@ class Past:
         self._texts: list[str] = []
         self._policy = policy
 
-    @classmethod
-    async def read(cls, log: EventLog, execution_id: str, policy: OnInterrupt) -> "Past":
-        """Read the whole log of an execution.
+    async def read(self, log: EventLog, execution_id: str) -> None:
+        """Read on to the log's end.
 
         Raises:
             msgspec.DecodeError: Something else than us wrote to it.
         """
-        past = cls(policy)
-        while entries := await log.read(execution_id, past.top):
+        while entries := await log.read(execution_id, self.top):
             for entry in entries:
-                past.add(entry)
-            past.top = entries[-1].position
-        return past
+                self.add(entry)
+            self.top = entries[-1].position
 
     def add(self, entry: Entry) -> None:
         """Take the next entry.

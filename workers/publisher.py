@@ -7,18 +7,14 @@ Redis is held back, not buffered.
 
 import asyncio
 import logging
-import random
 from typing import Final
-
-from redis.exceptions import RedisError
 
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import TERMINAL, ChunkEvent
 from shared.cancellation import cancelled
 from shared.log import RUNNING_MARGIN, EventLog, NewEvent
-from shared.redis import is_away
-from shared.telemetry import Outage
+from shared.patience import patiently
 from workers.claim import Claim
 
 logger: Final = logging.getLogger("machpay.publisher")
@@ -29,9 +25,6 @@ BATCH_BYTES: Final = 512 * 1024
 
 BUFFER_EVENTS: Final = 2 * BATCH_EVENTS
 BUFFER_BYTES: Final = 2 * BATCH_BYTES
-
-RETRY_CAP: Final = 1.0
-"""The longest pause between two tries while Redis is away, in s."""
 
 
 class Publisher:
@@ -122,19 +115,9 @@ class Publisher:
     async def _append(self, batch: list[NewEvent]) -> None:
         """Append one batch, however long Redis is away; repeating it is harmless (append.lua)."""
         first = Position(self._claim.attempt, self._next_seq)
-        outage = Outage(logger, f"{self._claim.execution_id} waits")
-        pause = 0.02
-        async with asyncio.timeout(RUNNING_MARGIN):
-            while not cancelled():
-                try:
-                    await self._log.append(self._claim.execution_id, first, batch)
-                except (RedisError, OSError) as error:
-                    if not is_away(error):
-                        raise
-                    outage.goes_on(error)
-                    await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-                    pause = min(2 * pause, RETRY_CAP)
-                else:
-                    outage.is_over()
-                    return
-        raise asyncio.CancelledError
+        execution_id = self._claim.execution_id
+
+        async def append() -> None:
+            await self._log.append(execution_id, first, batch)
+
+        await patiently(append, logger, execution_id, RUNNING_MARGIN)

@@ -189,6 +189,9 @@ class Worker(arq.worker.Worker):
         for job in picked:
             if job.job_id in self.tasks:
                 continue  # ours already: what was leased again is its lease
+            if self._stopping.is_set():  # told to stop while we asked
+                await self._release(job.job_id, self._leases.give_back(job.job_id))
+                continue
             self._scores[job.job_id] = job.score
             task = jobs.create_task(self._guard(job), name=f"job {job.job_id}")
             self.tasks[job.job_id] = task
@@ -296,9 +299,6 @@ class Worker(arq.worker.Worker):
                 continue
             try:
                 lost, unknown = await self._leases.renew(self.tasks)
-                for job_id in unknown:
-                    if self._on_unknown is not None:
-                        await self._on_unknown(job_id)
             except Exception as error:  # noqa: BLE001 - said once; whatever it is, try again
                 unrenewed.goes_on(error)
                 pause = self._lease / 10
@@ -308,6 +308,18 @@ class Worker(arq.worker.Worker):
                 logger.warning("job %s: the lease is lost, stopping it", job_id)
                 if job_id in self.tasks:
                     self.tasks[job_id].cancel()
+            await self._ask_about(unknown)
+
+    async def _ask_about(self, unknown: list[str]) -> None:
+        """Have jobs looked at that the queue does not know; never long, others wait for renewal."""
+        if self._on_unknown is None:
+            return
+        try:
+            async with asyncio.timeout(self._lease / 10):
+                for job_id in unknown:
+                    await self._on_unknown(job_id)
+        except Exception as error:  # noqa: BLE001 - looked at again at the next renewal
+            logger.debug("what became of %d jobs is not known yet: %s", len(unknown), error)
 
     async def _finish_jobs(self) -> None:
         """Let running jobs finish for the grace period; then cancel them: they are handed over."""

@@ -1,7 +1,8 @@
 """The claim: who may write, and what a successor does with what it finds."""
 
 import time
-from typing import get_args
+from contextlib import suppress
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,8 +12,9 @@ from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
+from shared import patience
 from shared.keys import log_key
-from shared.log import EventLog, Mark
+from shared.log import EventLog, Fenced, LogError, Mark
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
@@ -189,3 +191,52 @@ async def test_an_expired_execution_is_not_run(log: EventLog, redis: Client) -> 
 async def test_the_log_outlives_the_executions_deadline(log: EventLog, redis: Client) -> None:
     await take(log, "w1")
     assert await redis.pttl(log_key("e")) > 5_000_000
+
+
+async def test_claims_whose_answers_are_lost_use_up_no_attempt(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is applied, and its answer lost, twice: it is still one attempt."""
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.001)
+    write, lost = log._write, 0
+
+    async def lose_answers(*arguments: Any, **options: Any) -> Position:
+        nonlocal lost
+        answer = await write(*arguments, **options)
+        lost += 1
+        if lost % 3:
+            raise TimeoutError("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(log, "_write", lose_answers)
+    for attempt in (1, 2, 3):
+        mine = await take(log, f"w{attempt}", "restart")
+        assert mine is not None
+        assert mine.attempt == attempt
+    assert await kinds(log) == ["start", *["claim"] * 3]
+
+
+async def test_a_zombie_that_writes_fast_can_not_keep_its_successor_out(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets a chunk in before everything its successor does."""
+    zombie = await take(log, "w1", "continue")
+    assert zombie is not None
+    await deliver(log, zombie, 1)
+    write, seq = log._write, zombie.next_seq + 1
+
+    async def be_second(execution_id: str, first: Position, *rest: Any) -> Position:
+        nonlocal seq
+        with suppress(LogError):
+            await write(execution_id, Position(1, seq), [chunk(seq - 3)], 0.0, b"")
+            seq += 1
+        return await write(execution_id, first, *rest)
+
+    monkeypatch.setattr(log, "_write", be_second)
+    again = await take(log, "w2", "continue")
+    assert again is not None
+    assert again.attempt == 2
+    assert again.resume == Resume(text="".join(f"{n} " for n in range(seq - 3)), chunks=seq - 3)
+    assert seq > zombie.next_seq + 1
+    with pytest.raises(Fenced):
+        await write("e", Position(1, seq), [chunk(0)], 0.0, b"")

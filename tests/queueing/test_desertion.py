@@ -69,6 +69,24 @@ async def test_it_takes_as_long_as_was_agreed_without_any_reader(
     assert b'"cancelled"' in last.data
 
 
+@pytest.mark.usefixtures("clock")
+async def test_an_end_that_can_not_be_written_now_is_written_later(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conclude, refusals = log.conclude, [RedisConnectionError("refused")]
+
+    async def conclude_later(execution_id: str, error: bytes) -> bool:
+        if refusals:
+            raise refusals.pop()
+        return await conclude(execution_id, error)
+
+    monkeypatch.setattr(log, "conclude", conclude_later)
+    await end_when_deserted(log, Scripted(), "e", 3.0)  # type: ignore[arg-type]
+    last = await log.last("e")
+    assert last is not None
+    assert last.terminal
+
+
 async def test_what_an_edge_says_holds_for_some_seconds(redis: Client) -> None:
     presence = Presence(redis)
     assert not await presence.anybody("e")

@@ -175,6 +175,7 @@ async def test_a_log_that_can_not_be_reached_leaves_the_job(
 
     with monkeypatch.context() as away:
         away.setattr(log, "_write", refuse)
+        away.setattr("workers.claim.RUNNING_MARGIN", 0.05)  # so long is it waited for
         await expect_retry(executor, fields)
         # A damaged job can't be concluded either: it must not be forgotten.
         await expect_retry(executor, {**fields, "input": b"{"})

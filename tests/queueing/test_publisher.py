@@ -8,6 +8,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from machpay._position import Position
 from machpay.events import ChunkEvent
+from shared import patience
 from shared.log import Fenced, NewEvent
 from workers import publisher as module
 from workers.claim import Claim
@@ -102,7 +103,7 @@ async def test_a_batch_is_bounded_in_bytes(log: GatedLog, publisher: Publisher) 
 async def test_a_redis_that_is_away_is_waited_for(
     log: GatedLog, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_CAP", 0.001)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.001)
     log.gate.set()
     log.failures = [
         ConnectionError("refused"),
