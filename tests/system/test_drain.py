@@ -51,9 +51,12 @@ def start(url: str, **data: object) -> Stream:
 
 
 def test_a_drain_ends_streams_on_a_boundary_and_clients_go_on_at_another_edge() -> None:
-    with running(edges=2) as system, httpx.Client(timeout=30, trust_env=False) as other:
+    with (
+        running(edges=2, MACHPAY_DRAIN_WINDOW="2") as system,
+        httpx.Client(timeout=30, trust_env=False) as other,
+    ):
         first, second = system.url_of("edge.1"), system.url_of("edge.2")
-        streams = [start(first, n=150, pause=0.02) for _ in range(12)]
+        streams = [start(first, n=250, pause=0.02) for _ in range(12)]
         for stream in streams:
             stream.wait_for_chunks(3)
         os.kill(system.children["edge.1"].pid, signal.SIGTERM)
@@ -87,7 +90,7 @@ def test_a_drain_ends_streams_on_a_boundary_and_clients_go_on_at_another_edge() 
                 f"{second}/v1/executions/{seen[0].data['executionId']}/stream",
                 headers={"Last-Event-ID": seen[-1].id},
             )
-            assert texts(seen) + texts(check(rest.content)) == numbers(150)
+            assert texts(seen) + texts(check(rest.content)) == numbers(250)
         wait_for_end(system, "edge.1")
 
 
@@ -105,7 +108,7 @@ class Alternating(httpx.HTTPTransport):
 
 
 def test_a_client_behind_a_balancer_notices_no_deploy() -> None:
-    with running(edges=2) as system:
+    with running(edges=2, MACHPAY_DRAIN_WINDOW="1") as system:
         urls = system.url_of("edge.1"), system.url_of("edge.2")
         with MachPay(base_url=system.url, transport=Alternating(*urls)) as client:
             stream = client.skills.stream("count", {"n": 150, "pause": 0.02})
@@ -164,10 +167,10 @@ def test_without_a_stream_an_edge_stops_at_once(number: signal.Signals) -> None:
 
 def test_an_edge_stops_when_its_last_stream_has_ended() -> None:
     with running(MACHPAY_DRAIN_WINDOW="3600", MACHPAY_MAX_CONNECTION_AGE=A_DAY) as system:
-        stream = start(system.url, n=100, pause=0.02)
+        stream = start(system.url, n=50, pause=0.02)
         stream.wait_for_chunks(3)
         os.kill(system.children["edge.1"].pid, signal.SIGTERM)
-        assert texts(check(stream.wait().received)) == numbers(100)
+        assert texts(check(stream.wait().received)) == numbers(50)
         wait_for_end(system, "edge.1")
 
 
