@@ -59,3 +59,15 @@ def note(input: SkillInput) -> None:
     path = Path(input.data["stopped"])
     path.with_suffix(".new").write_text(str(time.time_ns()))
     path.with_suffix(".new").rename(path)
+
+
+steady = Skill(id="steady", on_interrupt="continue")
+
+
+@steady.stream_handler
+async def go_on(input: SkillInput) -> AsyncIterator[str]:
+    """Yield every 20 ms, for ``seconds``; go on from what was delivered."""
+    done = input.resume.chunks if input.resume is not None else 0
+    for number in range(done, int(float(input.data["seconds"]) / 0.02)):
+        yield f"{number} "
+        await asyncio.sleep(0.02)
