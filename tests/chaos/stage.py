@@ -77,6 +77,9 @@ class Stage:
                 "MACHPAY_GRACE": str(GRACE),
                 "MACHPAY_RETENTION": "86400",
                 "MACHPAY_HEARTBEAT": str(HEARTBEAT),
+                # Short enough to be met in a minute: streams rotate, and stuck readers are cut.
+                "MACHPAY_MAX_CONNECTION_AGE": "6",
+                "MACHPAY_SEND_TIMEOUT": "3",
                 NOTES: str(self.notes),
             }
             # Started without processes: each is spawned with a link of its own.
