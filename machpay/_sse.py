@@ -67,11 +67,13 @@ class SSEDecoder:
     Attributes:
         last_event_id: The id of the last block that was complete, with data or without.
         retry: The reconnection time that the server asked for, in ms; ``None`` before it did.
+        heartbeats: How many comments came: the server says that it lives, and nothing else.
     """
 
     def __init__(self, *, last_event_id: str = "", max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.last_event_id = last_event_id
         self.retry: int | None = None
+        self.heartbeats = 0
         self._max_event_bytes = max_event_bytes
         self._head: bytes | None = b""
         self._after_cr = False
@@ -141,6 +143,7 @@ class SSEDecoder:
         if not name:
             # A comment. Heartbeats are comments without a blank line, so a quiet stream gathers
             # them in one block for days: they must not count towards its size.
+            self.heartbeats += 1
             return
         self._block_bytes += len(line)
         value = value.removeprefix(b" ")

@@ -166,6 +166,9 @@ class StreamCursor:
             blocks = self._decoder.feed(data)
         except EventTooLargeError as error:
             blocks, too_large = error.events, error
+        if self._decoder.heartbeats:
+            # The connection lived for some time: a quiet stream that rotates does not fail.
+            self._backoff.progress()
         if self._decoder.retry is not None:
             self._backoff.ask(self._decoder.retry)
         for block in blocks:
