@@ -421,5 +421,19 @@ def test_output_of_a_skill_that_fails_when_interrupted_is_never_run_again() -> N
     assert rules(broken) == {"restart"}
 
 
+def test_an_attempt_that_was_lost_before_its_start_began_nothing_again() -> None:
+    log = [
+        *seamless("restart")[:6],
+        claim("3-7", 9.0),
+        start("restart", "3-8", attempt=3),
+        *(chunk(f"3-{9 + n}", n, 9.5) for n in range(6)),
+        end("3-15", "restart"),
+    ]
+    twice = history("restart", log)
+    twice.runs.append(Run(ID, 3, 103, T0 + 9))
+    twice.troubles.append(Trouble("worker.2", 102, "worker-kill", T0 + 7, T0 + 8))
+    assert rules(twice) == set()
+
+
 def test_a_restart_without_a_start_is_caught() -> None:
     assert "restart" in rules(history("restart", seamless("restart")))
