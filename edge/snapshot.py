@@ -41,7 +41,7 @@ class Snapshot:
         """
         if entry.type == b"claim":
             self._status = "running"
-            self._attempt = entry.position.attempt
+            self._attempt += 1
             return  # clients never see its position
         if entry.type == b"handover":
             self._status = "queued"

@@ -118,7 +118,11 @@ class Tail:
             events: Type and payload of each.
             now: The loop's clock, in s.
         """
-        if self.top is None or self.ended or not events or first.attempt < self.top.attempt:
+        if self.top is None or self.ended or not events:
+            return
+        if first.attempt < self.top.attempt:
+            # No fenced writer gets this far: the log is not what it was, or this was long on its way.
+            self.dirty = True
             return
         known = self.top.seq + 1 - first.seq
         newer = first.attempt > self.top.attempt

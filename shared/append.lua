@@ -3,13 +3,13 @@
 -- KEYS[1]  the log, and the channel its batches are published on
 -- KEYS[2]  for a start: what says that it was cancelled before it came (bar.lua); else not given
 -- ARGV[1]  attempt of the writer; -1 to begin a new one, with one event, at the log's very end
--- ARGV[2]  seq of the batch's first event: the writer's last seq + 1; of no meaning with -1
+-- ARGV[2]  seq of the batch's first event: the writer's last seq + 1; with -1, the least attempt
 -- ARGV[3]  TTL of the log in ms from now; 0 leaves it as it is
 -- ARGV[4]  internal field of the first entry (owner, terms); '' for none
 -- ARGV[5]  type of the first event, ARGV[6] its payload; then the next event's, and so on.
 --          A payload is one line of JSON; a terminal event can only be the last of its batch.
 --
--- Answers {status, attempt of the log's last entry, its seq}, as before the call:
+-- Answers {status, attempt of the log's last entry, its seq}, as before the call (with -1: as after it):
 --   OK       all events of the batch are in the log, each once
 --   FENCED   the log belongs to a later attempt, or this attempt to another writer
 --   ENDED    the log has its terminal event
@@ -20,7 +20,7 @@
 local log, attempt = KEYS[1], tonumber(ARGV[1])
 local seq, ttl, origin = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local count = (#ARGV - 4) / 2
-local top_attempt, top_seq, written = 0, 0, 0
+local top_attempt, top_seq, written, at_the_end = 0, 0, 0, false
 
 local function id(n)
   return string.format('%d-%d', attempt, n)
@@ -34,9 +34,10 @@ if top then
     -- Found here and not by the caller: a fast writer would move the end away, again and again.
     local fields = top[2]
     if fields[2] ~= 'error' and fields[2] == ARGV[5] and fields[4] == ARGV[6] then
-      return {'OK', top_attempt - 1, top_seq - 1} -- ours, whose answer was lost
+      return {'OK', top_attempt, top_seq} -- ours, whose answer was lost
     end
-    attempt, seq = top_attempt + 1, top_seq + 1
+    attempt, seq = math.max(top_attempt + 1, seq), top_seq + 1
+    at_the_end = true
   end
   if attempt < top_attempt then
     return {'FENCED', top_attempt, top_seq}
@@ -93,4 +94,4 @@ for i = 5, #ARGV do
   batch[i - 3] = ARGV[i]
 end
 redis.call('SPUBLISH', log, table.concat(batch, '\n'))
-return {'OK', top_attempt, top_seq}
+return at_the_end and {'OK', attempt, seq} or {'OK', top_attempt, top_seq}

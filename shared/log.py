@@ -3,6 +3,7 @@
 Entry ids are explicit, ``<attempt>-<seq>``: ``seq`` is contiguous from 1 over the whole log, the
 edge's ``start`` is ``0-1``, the claim of attempt *n* and all that it writes is ``n-...``. An id
 ordered like this makes the fence native: Redis refuses ids that go backwards, whoever sends them.
+Attempts are numbered upwards, and with gaps: by the clock, see :func:`attempt_at`.
 
 ``append.lua`` is the only writer. It publishes each batch on the channel of the log's own name in
 the same atomic step, so what a live reader is pushed is, byte for byte and in order, what the log
@@ -40,6 +41,9 @@ RUNNING_MARGIN: Final = 600.0
 
 NewEvent: TypeAlias = tuple[str, bytes]
 """An event to append: its type, and its payload as one line of JSON."""
+
+_MOST_ATTEMPTS: Final = 900_000_000
+"""A cursor's attempt has nine digits: three years of tenths of a second."""
 
 _TERMINAL: Final = frozenset(name.encode() for name in TERMINAL)
 
@@ -119,6 +123,22 @@ class Mark(msgspec.Struct, frozen=True):
 
     worker: str
     at: int
+
+
+def attempt_at(terms: Terms, now: float) -> int:
+    """Tell the least number that an attempt which begins now may have.
+
+    One more than the last one would do, if Redis never forgot: after a failover to a replica that had
+    not seen a claim, the next one would get the same number, and write other content under ids that
+    clients have. So attempts are numbered by how long after the start they begin, in tenths of a
+    second: another claim begins at least a lease later. The first, at once, is 1.
+
+    Args:
+        terms: What was agreed at the start.
+        now: The time, in s since the epoch.
+    """
+    tenths = int(10 * (now - terms.created_at / 1000))
+    return min(max(1, 1 + tenths), _MOST_ATTEMPTS)
 
 
 class Entry(NamedTuple):
@@ -271,7 +291,7 @@ class EventLog:
         return True
 
     async def begin_attempt(
-        self, execution_id: str, event: NewEvent, *, ttl: float
+        self, execution_id: str, event: NewEvent, *, least: int, ttl: float
     ) -> Position | None:
         """Begin the next attempt at the log's very end, wherever that is: all others are fenced off.
 
@@ -279,16 +299,16 @@ class EventLog:
             execution_id: The execution.
             event: The attempt's first entry; unlike that of any other writer, so that it is safe to
                 repeat when the answer was lost.
+            least: The least number that the attempt may have.
             ttl: How long the log stays from now, in s.
 
         Returns:
             Where it stands; ``None`` when the log has ended, or is gone.
         """
         try:
-            before = await self._write(execution_id, _AT_THE_END, [event], ttl, b"")
+            return await self._write(execution_id, Position(-1, least), [event], ttl, b"")
         except (Ended, Expired):
             return None
-        return Position(before.attempt + 1, before.seq + 1)
 
     async def _write(
         self,

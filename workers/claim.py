@@ -21,6 +21,7 @@ from shared.log import (
     LogError,
     Mark,
     NewEvent,
+    attempt_at,
 )
 from shared.patience import patiently
 from shared.terms import Terms
@@ -34,17 +35,15 @@ MAX_ATTEMPTS: Final = 3
 """How many workers an execution may lose before it is given up (a handler that kills its worker
 must not kill the fleet). A worker that is shut down hands over, and is not lost."""
 
-_FIRST: Final = Position(1, 2)
-"""Where the first claim stands."""
-
 
 class Claim(NamedTuple):
     """The right to write an attempt.
 
     Attributes:
         execution_id: The execution.
-        attempt: The attempt's number, from 1.
+        attempt: The attempt's number in entry ids.
         next_seq: The seq of the first entry after the claim.
+        ordinal: Which attempt it is: 1, 2, 3, ...
         spent: For how long earlier attempts ran, in s, from the first claim on.
         resume: What was delivered, for a handler that continues.
         replay: What was delivered, for one that must yield it again.
@@ -53,6 +52,7 @@ class Claim(NamedTuple):
     execution_id: str
     attempt: int
     next_seq: int
+    ordinal: int = 1
     spent: float = 0.0
     resume: Resume | None = None
     replay: Transcript | None = None
@@ -80,14 +80,15 @@ async def claim(
     # The same one in every try: an answer that is lost must not look like another worker's claim.
     mark: NewEvent = (CLAIM, _mark(worker))
     ttl = terms.timeout + RUNNING_MARGIN
+    first = Position(attempt_at(terms, time.time()), 2)
     try:
-        await _patiently(execution_id, lambda: log.append(execution_id, _FIRST, [mark], ttl=ttl))
+        await _patiently(execution_id, lambda: log.append(execution_id, first, [mark], ttl=ttl))
     except (Ended, Expired) as refusal:
         logger.info("%s: nothing to run, the log is %s", execution_id, refusal)
         return None
     except LogError:
         return await _inherit(log, execution_id, mark, skill, terms, ttl)
-    return Claim(execution_id, _FIRST.attempt, _FIRST.seq + 1)
+    return Claim(execution_id, first.attempt, first.seq + 1)
 
 
 async def _inherit(
@@ -98,8 +99,9 @@ async def _inherit(
     await _patiently(execution_id, lambda: past.read(log, execution_id))
     verdict = _verdict(past, past.lost, skill, terms)
     if verdict is None and not past.ended:
+        least = attempt_at(terms, time.time())
         place = await _patiently(
-            execution_id, lambda: log.begin_attempt(execution_id, mark, ttl=ttl)
+            execution_id, lambda: log.begin_attempt(execution_id, mark, least=least, ttl=ttl)
         )
         if place is None:
             return None
@@ -129,14 +131,14 @@ def _verdict(past: Past, lost: int, skill: Skill, terms: Terms) -> ErrorEvent | 
 
 async def _claimed(log: EventLog, mine: Claim, past: Past, skill: Skill) -> Claim | None:
     """Make of a claim what the skill's policy says."""
-    mine = mine._replace(spent=_spent(past))
+    mine = mine._replace(spent=_spent(past), ordinal=past.claims)
     if not past.chunks:
         return mine
     if skill.on_interrupt == "continue":
         return mine._replace(resume=past.resume())
     if skill.on_interrupt == "replay":
         return mine._replace(replay=past.transcript)
-    start = StartEvent(execution_id=mine.execution_id, skill_id=skill.id, attempt=mine.attempt)
+    start = StartEvent(execution_id=mine.execution_id, skill_id=skill.id, attempt=mine.ordinal)
     place = Position(mine.attempt, mine.next_seq)
     events: list[NewEvent] = [("start", encode_payload(start))]
     try:

@@ -1,5 +1,6 @@
 """Desertion: an execution that is to end when nobody has read it for some time."""
 
+import asyncio
 import logging
 from asyncio import sleep
 from time import monotonic
@@ -9,6 +10,7 @@ from redis.exceptions import RedisError
 
 from machpay._endings import CANCELLED
 from machpay._wire import encode_payload
+from shared.cancellation import cancelled
 from shared.log import EventLog
 from shared.presence import Presence
 
@@ -16,6 +18,10 @@ logger: Final = logging.getLogger("machpay.desertion")
 
 ASK_EVERY: Final = 1.0
 """How often to look for readers, in s."""
+
+SETTLE: Final = 10.0
+"""For how long after Redis was away an edge's silence means nothing, in s: its connection may be found
+dead later than ours."""
 
 
 async def end_when_deserted(
@@ -33,17 +39,21 @@ async def end_when_deserted(
         limit: For how long there may be no reader, in s.
     """
     deserted_since: float | None = None
-    while True:
+    not_before = 0.0
+    while not cancelled():
         await sleep(ASK_EVERY)
         try:
             if await presence.anybody(execution_id):
                 deserted_since = None
                 continue
-            deserted_since = monotonic() if deserted_since is None else deserted_since
+            if deserted_since is None:
+                deserted_since = max(monotonic(), not_before)
             if monotonic() - deserted_since >= limit:
                 await log.conclude(execution_id, encode_payload(CANCELLED))
-                break
+                logger.info("%s: nobody has read it for %g s", execution_id, limit)
+                return
         except (RedisError, OSError) as error:
             logger.debug("%s: nobody knows who reads it: %s", execution_id, error)
             deserted_since = None
-    logger.info("%s: nobody has read it for %g s", execution_id, limit)
+            not_before = monotonic() + SETTLE
+    raise asyncio.CancelledError

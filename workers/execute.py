@@ -124,7 +124,8 @@ class Executor:
             # arq forgets a job that returns or raises, but its stream has no end yet.
             raise Retry(defer=AWAY) from error
         finally:
-            del self._running[execution_id]
+            if self._running.get(execution_id) is mine:
+                del self._running[execution_id]
 
     def stop(self, execution_id: str) -> None:
         """Stop an execution whose log was ended from outside; nothing happens if it isn't here."""
@@ -199,7 +200,7 @@ class Executor:
         given = SkillInput(
             data=data,
             execution_id=attempt.execution_id,
-            attempt=attempt.attempt,
+            attempt=attempt.ordinal,
             resume=attempt.resume,
         )
         publisher = Publisher(self._log, attempt)

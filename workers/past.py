@@ -1,5 +1,6 @@
 """The past of an execution: what its earlier attempts left in its log."""
 
+import asyncio
 import hashlib
 from typing import Final
 
@@ -8,6 +9,7 @@ import msgspec
 from machpay._position import Position
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt, Resume
+from shared.cancellation import cancelled
 from shared.log import CLAIM, HANDOVER, Entry, EventLog, Mark
 
 _chunk: Final = msgspec.json.Decoder(ChunkEvent)
@@ -51,6 +53,7 @@ class Past:
     Attributes:
         top: The newest entry; the origin when there is no log.
         ended: The terminal event is there.
+        claims: How many attempts there were.
         lost: Attempts whose workers were lost; those that were handed over don't count.
         began_at: When the first attempt claimed, in ms since the epoch; ``None`` before.
         chunks: How many chunks clients have, of the output that counts.
@@ -60,6 +63,7 @@ class Past:
     def __init__(self, policy: OnInterrupt) -> None:
         self.top = Position(0, 0)
         self.ended = False
+        self.claims = 0
         self.lost = 0
         self.began_at: int | None = None
         self.chunks = 0
@@ -73,10 +77,12 @@ class Past:
         Raises:
             msgspec.DecodeError: Something else than us wrote to it.
         """
-        while entries := await log.read(execution_id, self.top):
+        while not cancelled() and (entries := await log.read(execution_id, self.top)):
             for entry in entries:
                 self.add(entry)
             self.top = entries[-1].position
+        if cancelled():
+            raise asyncio.CancelledError
 
     def add(self, entry: Entry) -> None:
         """Take the next entry.
@@ -86,6 +92,7 @@ class Past:
         """
         kind = entry.type.decode(errors="replace")
         if kind == CLAIM:
+            self.claims += 1
             self.lost += 1  # unless a hand-over follows
             if self.began_at is None:
                 self.began_at = _mark.decode(entry.data).at

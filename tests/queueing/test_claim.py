@@ -20,7 +20,8 @@ from shared.terms import Terms, encode_terms
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
 from workers.past import Transcript
 
-TERMS = Terms(owner="alice", skill_id="words", created_at=1, timeout=5_000)
+# Started by a clock that is ahead: attempts are numbered 1, 2, 3.
+TERMS = Terms(owner="alice", skill_id="words", created_at=1 << 42, timeout=5_000)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ async def test_an_undelivered_execution_runs_again_silently(
     await take(log, "w1", policy)
     again = await take(log, "w2", policy)
     assert again is not None
-    assert again._replace(spent=0.0) == Claim("e", 2, 4)
+    assert again._replace(spent=0.0) == Claim("e", 2, 4, 2)
     assert await kinds(log) == ["start", "claim", "claim"]
 
 
@@ -169,7 +170,7 @@ async def test_the_time_limit_is_one_for_all_attempts(log: EventLog) -> None:
     again = await take(log, "w2")
     assert again is not None
     assert again.spent == pytest.approx(2_000, abs=100)
-    late = TERMS.__class__(owner="alice", skill_id="words", created_at=1, timeout=100)
+    late = msgspec.structs.replace(TERMS, timeout=100)
     assert await claim(log, "e", "w3", Skill(id="words"), late) is None
     assert await code(log) == "timeout"
 
@@ -240,3 +241,23 @@ async def test_a_zombie_that_writes_fast_can_not_keep_its_successor_out(
     assert seq > zombie.next_seq + 1
     with pytest.raises(Fenced):
         await write("e", Position(1, seq), [chunk(0)], 0.0, b"")
+
+
+async def test_attempts_are_numbered_by_the_clock_and_counted_for_people(log: EventLog) -> None:
+    """Or, after a failover that lost a claim, the next one would write under the same ids."""
+    started = msgspec.structs.replace(TERMS, created_at=int((time.time() - 60) * 1000))
+    skill = Skill(id="words", on_interrupt="restart")
+    first = await claim(log, "e", "w1", skill, started)
+    assert first is not None
+    assert 600 <= first.attempt < 700
+    assert first.ordinal == 1
+    await deliver(log, first, 1)
+    later = msgspec.structs.replace(started, created_at=started.created_at - 2_000)
+    second = await claim(log, "e", "w2", skill, later)
+    assert second is not None
+    assert second.attempt >= first.attempt + 20
+    assert second.ordinal == 2
+    last = await log.last("e")
+    assert last is not None
+    assert last.position == Position(second.attempt, second.next_seq - 1)
+    assert msgspec.json.decode(last.data)["attempt"] == 2

@@ -1,9 +1,10 @@
-"""Any interleaving of workers that claim, deliver, die, wake up late and hand over.
+"""Any interleaving of workers that claim, deliver, die, wake up late and hand over; Redis forgets.
 
 Each writes what its policy tells it to: numbers from 0 on. So whatever happens, what a client may
 count is 0, 1, 2, ... without a hole and without a repetition.
 """
 
+import time
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -17,14 +18,14 @@ from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from ops.valkey import EmbeddedValkey
-from shared.log import Entry, EventLog, LogError
+from shared.log import Entry, EventLog, LogError, Lost
 from shared.terms import Terms, encode_terms
 from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
+from tests.rollback import roll_back
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
 
 pytestmark = pytest.mark.timeout(PATIENCE)
 
-TERMS = Terms(owner="alice", skill_id="words", created_at=1)
 WORKERS = range(2)
 
 
@@ -52,7 +53,15 @@ class ClaimMachine(RedisMachine):
         self.skill = Skill(id="words", on_interrupt=policy)
         self.workers: dict[int, Worker] = {}
         self.handed_over = 0
-        self.run(self.log.start("e", b"{}", encode_terms(TERMS), ttl=1000))
+        self.elapsed = 0
+        self.seen: dict[bytes, tuple[bytes, bytes]] = {}
+        self.run(self.log.start("e", b"{}", encode_terms(self.terms()), ttl=1000))
+
+    def terms(self) -> Terms:
+        """What was agreed; each time it is asked for a second has passed since the start."""
+        self.elapsed += 1_000
+        created_at = time.time_ns() // 1_000_000 - self.elapsed
+        return Terms(owner="alice", skill_id="words", created_at=created_at)
 
     def entries(self) -> list[Entry]:
         """Read the log."""
@@ -62,7 +71,7 @@ class ClaimMachine(RedisMachine):
     def take(self, name: int, count: int) -> None:
         """Claim the execution, whoever else has it: its lease has lapsed. Then deliver something."""
         before = self.entries()
-        mine = self.run(claim(self.log, "e", f"w{name}", self.skill, TERMS))
+        mine = self.run(claim(self.log, "e", f"w{name}", self.skill, self.terms()))
         if mine is None:
             assert self.entries()[-1].terminal
             self._check_verdict(before)
@@ -93,8 +102,10 @@ class ClaimMachine(RedisMachine):
         events += [("end", b"{}")] * ends
         try:
             self.run(self.log.append("e", Position(mine.attempt, seq), events))
-        except LogError:
+        except LogError as refusal:
             del self.workers[name]
+            if isinstance(refusal, Lost):
+                self.run(self.log.conclude("e", b'{"code":"log_lost","message":""}'))
             return
         self.workers[name] = Worker(mine, seq + len(events), number + count)
 
@@ -118,6 +129,20 @@ class ClaimMachine(RedisMachine):
             return
         self.run(self.log.conclude("e", b'{"code":"cancelled","message":""}'))
         assert self.entries()[-1].terminal
+
+    @rule(data=st.data(), often=st.integers(0, 2))
+    def roll_back(self, data: st.DataObject, often: int) -> None:
+        """Lose the log's tail, in a failover to a replica that was behind."""
+        entries = self.entries()
+        if often or entries[-1].terminal:
+            return
+        self.run(roll_back(self.redis, "e", data.draw(st.integers(1, len(entries)))))
+        self.handed_over = self._notes()
+
+    @invariant()
+    def no_id_is_used_for_two_things(self) -> None:
+        for entry in self.entries():
+            assert self.seen.setdefault(entry.id, (entry.type, entry.data)) == entry[1:]
 
     @invariant()
     def no_more_workers_are_lost_than_allowed(self) -> None:

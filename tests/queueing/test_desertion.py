@@ -54,7 +54,7 @@ async def log(redis: Client) -> EventLog:
         ([], 4),  # the first look begins the count, three seconds end it
         ([True, True], 6),
         ([False, False, True], 7),  # somebody came back in time
-        ([False, False, None], 7),  # Redis was away: nobody could say that it is read
+        ([False, False, None], 16),  # Redis was away: nobody could say that it is read
     ],
 )
 @pytest.mark.usefixtures("clock")

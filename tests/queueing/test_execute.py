@@ -78,7 +78,7 @@ async def start(
     terms = Terms(
         owner="alice",
         skill_id=skill_id,
-        created_at=created_at or time.time_ns() // 1_000_000,
+        created_at=created_at or time.time_ns() // 1_000_000 + 1_000_000,  # attempts: 1, 2, 3
         pricing=Pricing.of({"base_usd": "0.001", "per_token_usd": "0.0001"}),
         timeout=60,
     )
