@@ -161,12 +161,15 @@ def _workers(logs: dict[str, list[Entry]], runs: Iterable[Run]) -> dict[str, int
     """Learn which process claims under which name: from any attempt whose handler told."""
     pids = {(run.execution_id, run.attempt): run.pid for run in runs}
     return {
-        str(decoded(entry.data).get("worker")): pid
+        str(decoded(claim.data).get("worker")): pid
         for execution_id, log in logs.items()
-        for entry in log
-        if entry.type == "claim"
-        and (pid := pids.get((execution_id, position(entry.id)[0]))) is not None
+        for number, claim in enumerate(_claims(log), 1)
+        if (pid := pids.get((execution_id, number))) is not None
     }
+
+
+def _claims(log: list[Entry]) -> list[Entry]:
+    return [entry for entry in log if entry.type == "claim"]
 
 
 def _attempts(
@@ -177,7 +180,7 @@ def _attempts(
     pids: dict[tuple[str, int], int],
     workers: dict[str, int],
 ) -> list[Attempt]:
-    claims = [entry for entry in log if entry.type == "claim"]
+    claims = _claims(log)
     times = [decoded(claim.data).get("at", 0) / 1000 for claim in claims]
     cursor = f"{asked.execution_id}.{log[-1].id}" if log and log[-1].type in TERMINAL else None
     ends = [
@@ -189,7 +192,7 @@ def _attempts(
     times.append(min(ends, default=float("inf")))
     attempts = []
     for index, claim in enumerate(claims):
-        number = position(claim.id)[0]
+        number = index + 1
         pid = pids.get((asked.execution_id, number))
         if pid is None:
             pid = workers.get(str(decoded(claim.data).get("worker")))

@@ -284,7 +284,6 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "an entry is repeated": ("log-seq", log(lambda e: e.insert(3, e[3]))),
     "two entries are swapped": ("log-seq", log(lambda e: swap(e, 3, 4))),
     "an entry of a stale attempt": ("log-order", log(lambda e: e.insert(6, chunk("1-7", 3)))),
-    "an attempt is missing": ("log-order", log(lambda e: e.__setitem__(5, claim("3-6", 5)))),
     "an attempt without its claim": ("log-claim", log(lambda e: e.pop(5))),
     "a claim in the middle": ("log-claim", log(lambda e: e.__setitem__(4, claim("1-5", 1)))),
     "no start": ("log-start", log(lambda e: e.pop(0))),
