@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> Starlette:
     log = EventLog(log_redis, retention=settings.retention)
     queue = Queue(queue_redis)
     ledger = Ledger(queue_redis, log)
-    overdue = Overdue(log, queue, ledger)
+    overdue = Overdue(log, queue, ledger, lease=settings.lease)
     hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat)
     readers = Readers(Presence(log_redis))
     registry = Registry(queue_redis)

@@ -29,7 +29,7 @@ from machpay.serve.executions import (
     idempotency_mismatch,
 )
 from machpay.serve.turn import Turn
-from shared.jobs import JOB_TTL, Execute, Queue
+from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
 from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
 from shared.overdue import Overdue
@@ -144,7 +144,7 @@ class RedisExecutions:
                     execution_id,
                     start,
                     job.terms,
-                    ttl=JOB_TTL + RUNNING_MARGIN,
+                    ttl=lifetime(terms) + RUNNING_MARGIN,
                     owner=request.account,
                     barred=encode_payload(CANCELLED),
                 )

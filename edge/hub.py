@@ -90,6 +90,9 @@ class Hub:
         tail: Tail | None = None
         try:
             while not turn.came or reader.position == ORIGIN:
+                if tail is not None and tail.lost and reader.doubts():
+                    tail.readers.discard(reader)
+                    tail = None
                 block, ended = await self._next(execution_id, tail, reader)
                 if block:
                     reader.sent_at = loop.time()
@@ -150,6 +153,9 @@ class Hub:
     def _join(self, execution_id: str, reader: Reader) -> Tail:
         """Join the execution's tail; the first reader opens it, :meth:`_tick` closes it."""
         tail = self._tails.get(execution_id)
+        if tail is not None and tail.lost:
+            # Others had seen more than there is. Who has not, is not concerned.
+            tail.closed, tail = True, None
         if tail is None:
             tail = Tail(execution_id, asyncio.get_running_loop().time())
             self._tails[execution_id] = tail

@@ -8,6 +8,7 @@ afterwards, which is what ``on_connect`` is for.
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class Subscription:
         self._connection: Connection | None = None
         self._channels: set[str] = set()
         self._acks: dict[str, asyncio.Future[None]] = {}
+        self._unanswered: Counter[str] = Counter()
 
     async def subscribe(self, channel: str) -> None:
         """Subscribe; returns once Redis said so.
@@ -67,11 +69,13 @@ class Subscription:
         ack = self._acks.get(channel)
         if ack is None:
             ack = self._acks[channel] = asyncio.get_running_loop().create_future()
+            self._unanswered[channel] += 1
             try:
                 await self._send(self._connection, "SSUBSCRIBE", channel)
             except BaseException:
                 # Never sent: nobody may wait for its answer.
                 self._acks.pop(channel, None)
+                self._unanswered[channel] -= 1
                 raise
         # Answered, or the connection is given up for its silence: see PING_EVERY.
         await asyncio.shield(ack)
@@ -79,6 +83,8 @@ class Subscription:
     async def unsubscribe(self, channel: str) -> None:
         """Unsubscribe; at once as far as callbacks go."""
         self._channels.discard(channel)
+        # Who subscribes again must not take the answer to an earlier command for its own.
+        _fail(self._acks.pop(channel, None), "unsubscribed")
         if self._connection is not None:
             try:
                 await self._send(self._connection, "SUNSUBSCRIBE", channel)
@@ -105,6 +111,7 @@ class Subscription:
         # In one go and in this order: what is subscribed while we wait for Redis comes after it.
         self._connection = connection
         for channel in tuple(self._channels):
+            self._unanswered[channel] += 1
             await self._send(connection, "SSUBSCRIBE", channel)
         await self._send(connection, "PING")
         pending = True
@@ -135,19 +142,28 @@ class Subscription:
             if channel in self._channels:
                 self._on_push(channel, reply[2])
         elif kind == b"ssubscribe":
-            ack = self._acks.pop(reply[1].decode(), None)
-            if ack is not None and not ack.done():
-                ack.set_result(None)
+            channel = reply[1].decode()
+            self._unanswered[channel] -= 1
+            if self._unanswered[channel] <= 0:
+                del self._unanswered[channel]
+                ack = self._acks.pop(channel, None)
+                if ack is not None and not ack.done():
+                    ack.set_result(None)
 
     def _lose(self) -> None:
         self._connection = None
+        self._unanswered.clear()
         acks, self._acks = self._acks, {}
         for ack in acks.values():
-            if not ack.done():
-                ack.set_exception(ConnectionError("the subscription connection was lost"))
-                ack.exception()  # seen: whoever waits gets it, and nobody may wait
+            _fail(ack, "the subscription connection was lost")
 
     @staticmethod
     async def _send(connection: Connection, *command: str) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             await connection.send_command(*command, check_health=False)
+
+
+def _fail(ack: "asyncio.Future[None] | None", reason: str) -> None:
+    if ack is not None and not ack.done():
+        ack.set_exception(ConnectionError(reason))
+        ack.exception()  # seen: whoever waits gets it, and nobody may wait

@@ -30,13 +30,14 @@ class Reader:
         pace: At which it reads the log.
     """
 
-    __slots__ = ("_future", "_woken", "behind", "pace", "position", "sent_at")
+    __slots__ = ("_doubted", "_future", "_woken", "behind", "pace", "position", "sent_at")
 
     def __init__(self, position: Position, now: float) -> None:
         self.position = position
         self.pace = Pace()
         self.behind = True
         self.sent_at = now
+        self._doubted: Position | None = None
         self._woken = False
         self._future: asyncio.Future[None] | None = None
 
@@ -57,6 +58,17 @@ class Reader:
                 if timer is not None:
                     timer.cancel()
         self._woken = False
+
+    def doubts(self) -> bool:
+        """Take note that its tail was lost; whether it should look for itself, once from each place.
+
+        The log is shorter than what *somebody* has seen of it: perhaps not than what this one has.
+        """
+        if self._doubted == self.position:
+            return False
+        self._doubted = self.position
+        self.behind = True
+        return True
 
     def wake(self) -> None:
         """Wake the reader: there is news."""

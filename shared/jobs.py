@@ -22,6 +22,7 @@ from shared.keys import (
     lease_key,
     result_key,
 )
+from shared.log import RUNNING_MARGIN
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms, encode_terms
 
@@ -29,7 +30,12 @@ FUNCTION: Final = "execute"
 """The one arq function there is."""
 
 JOB_TTL: Final = 24 * 3600.0
-"""How long a job may wait for a worker, in s (arq's own limit)."""
+"""How long a job is kept at least, in s; longer if its execution may take longer."""
+
+
+def lifetime(terms: Terms) -> float:
+    """Tell how long the job of an execution is kept, in s: until its end, with room to spare."""
+    return max(JOB_TTL, terms.longest + RUNNING_MARGIN)
 
 
 class Execute(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,13 +96,18 @@ class Queue:
         execution_id = job.execution_id
         added = await self._enqueue(
             [job_key(execution_id), result_key(execution_id), QUEUE, BELL],
-            [execution_id, payload, int(JOB_TTL * 1000), BELL_TOKENS],
+            [execution_id, payload, int(lifetime(decode_terms(job.terms)) * 1000), BELL_TOKENS],
         )
         return bool(added)
 
     async def leased(self, execution_id: str) -> bool:
         """Tell whether a worker has the right to an execution, and renews it."""
-        return bool(await self._redis.exists(lease_key(execution_id)))
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.time()
+            pipe.zscore(QUEUE, execution_id)
+            pipe.exists(lease_key(execution_id))
+            (seconds, micros), until, held = await pipe.execute()
+        return bool(held) and until is not None and until > seconds * 1000 + micros / 1000
 
     async def stop(self, execution_id: str) -> None:
         """Tell the worker that runs an execution, if any, that its log was ended from outside."""

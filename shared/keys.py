@@ -5,6 +5,7 @@ key                                      type    what, and how long it stays
 =======================================  ======  ===================================================
 ``machpay:{<executionId>}:log``          stream  event log; deadline + margin, then the retention
 ``machpay:{<executionId>}:bar:<owner>``  string  its start was cancelled before it came; 1 day
+``machpay:{<executionId>}:readers``      string  an edge has readers; ``presence.PRESENT_FOR``
 ``machpay:queue``                        zset    execution id -> the ms from which it may be picked
 ``machpay:queue:bell``                   list    doorbell tokens, at most :data:`BELL_TOKENS`
 ``machpay:stops:<worker>``               list    executions a worker must stop; :data:`STOPS_TTL_MS`
@@ -12,7 +13,7 @@ key                                      type    what, and how long it stays
 ``machpay:skill:<skillId>``              string  what a worker announced; :data:`SKILL_TTL_MS`
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
 ``arq:job:<executionId>``                string  the job; arq's own key, as ``arq.jobs.Job`` has it
-``arq:in-progress:<executionId>``        string  the lease: the holder's token; the lease's time
+``arq:in-progress:<executionId>``        string  who picked it last: a worker's token; 1 day
 ``arq:retry:<executionId>``              string  arq's count of picks; 1 day
 =======================================  ======  ===================================================
 
@@ -32,6 +33,7 @@ SKILL_TTL_MS: Final = 24 * 3600 * 1000
 STOPS_PREFIX: Final = "machpay:stops:"
 STOPS_TTL_MS: Final = 3600 * 1000
 
+HOLDER_TTL_MS: Final = 24 * 3600 * 1000
 LEASE_PREFIX: Final[str] = in_progress_key_prefix
 
 
@@ -66,7 +68,7 @@ def ledger_key(owner: str, day: str) -> str:
 
 
 def lease_key(execution_id: str) -> str:
-    """Name the lease of an execution."""
+    """Name what says who holds an execution: the worker that picked it last."""
     return LEASE_PREFIX + execution_id
 
 

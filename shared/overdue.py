@@ -5,6 +5,7 @@ import time
 from typing import Final
 
 import msgspec
+from redis.exceptions import RedisError
 
 from machpay._endings import IDLE_TIMEOUT, QUEUE_TIMEOUT, TIMEOUT
 from machpay._position import Position
@@ -15,9 +16,9 @@ from shared.ledger import Ledger
 from shared.log import EventLog, LogError, Summary
 from shared.terms import Terms
 
-SETTLE: Final = 15.0
-"""For how long after Redis was away nobody is taken for lost, in s: leases lapsed meanwhile, and
-their holders renew them first."""
+SETTLE: Final = 10.0
+"""For how long after Redis was away, and half a lease more, nobody is taken for lost, in s: leases
+lapsed meanwhile, and their holders renew them first."""
 
 LOOK_AGAIN: Final = 5.0
 """When an execution that is overdue, but still somebody's, is looked at again, in s."""
@@ -72,17 +73,20 @@ class Overdue:
         log: The event logs.
         queue: The queue, for its leases.
         ledger: The ledger: the job may be lost too, and then no worker settles it.
+        lease: How long a worker's lease lasts, in s.
     """
 
-    def __init__(self, log: EventLog, queue: Queue, ledger: Ledger) -> None:
+    def __init__(self, log: EventLog, queue: Queue, ledger: Ledger, *, lease: float = 10.0) -> None:
         self._log = log
         self._queue = queue
         self._ledger = ledger
+        self._settle = SETTLE + lease / 2
         self._not_before = 0.0
+        self._unsettled: set[str] = set()
 
     def reconnected(self) -> None:
         """Note that Redis was away."""
-        self._not_before = asyncio.get_running_loop().time() + SETTLE
+        self._not_before = asyncio.get_running_loop().time() + self._settle
 
     async def end(self, execution_id: str, summary: Summary) -> float | None:
         """End an execution if it is overdue.
@@ -95,7 +99,7 @@ class Overdue:
             When to look again, in s from now; ``None`` when it has ended.
         """
         if summary.last.terminal:
-            return None
+            return await self._settle_if_ours(execution_id)
         left, verdict = _limit(summary)
         if verdict is not QUEUE_TIMEOUT:
             left = max(left, self._not_before - asyncio.get_running_loop().time())
@@ -103,11 +107,29 @@ class Overdue:
             return _look_in(summary, left)
         if verdict is QUEUE_TIMEOUT:
             await end_if_unclaimed(self._log, execution_id, summary.terms)
-        elif await self._queue.leased(execution_id):
+        elif await self._leased(execution_id):
             return LOOK_AGAIN
         else:
             await self._log.conclude(execution_id, encode_payload(verdict))
-        return None if await self._ledger.settle(execution_id) else LOOK_AGAIN
+        self._unsettled.add(execution_id)
+        return await self._settle_if_ours(execution_id)
+
+    async def _leased(self, execution_id: str) -> bool:
+        try:
+            return await self._queue.leased(execution_id)
+        except (RedisError, OSError):
+            # The queue's Redis may be away while the logs' is not: its leases lapse just the same.
+            self.reconnected()
+            raise
+
+    async def _settle_if_ours(self, execution_id: str) -> float | None:
+        """Write the ledger's row of what was ended here, until that succeeds."""
+        if execution_id not in self._unsettled:
+            return None
+        if not await self._ledger.settle(execution_id):
+            return LOOK_AGAIN
+        self._unsettled.discard(execution_id)
+        return None
 
 
 def look_in(summary: Summary) -> float:

@@ -41,6 +41,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str = ""
     v: int = FORMAT
 
+    @property
+    def longest(self) -> float:
+        """The longest the execution may take from its start to its end, in s."""
+        return self.queue_timeout + self.timeout
+
 
 _decoder: Final = msgspec.json.Decoder(Terms)
 

@@ -25,6 +25,7 @@ from shared.log import (
 )
 from shared.patience import patiently
 from shared.terms import Terms
+from workers.leases import Leases
 from workers.past import Past, Transcript
 
 logger: Final = logging.getLogger("machpay.claim")
@@ -59,7 +60,7 @@ class Claim(NamedTuple):
 
 
 async def claim(
-    log: EventLog, execution_id: str, worker: str, skill: Skill, terms: Terms
+    log: EventLog, leases: Leases, execution_id: str, skill: Skill, terms: Terms
 ) -> Claim | None:
     """Claim an execution for this worker.
 
@@ -69,8 +70,8 @@ async def claim(
 
     Args:
         log: The event logs.
+        leases: This worker's leases.
         execution_id: The execution.
-        worker: The worker's token, for the claim's payload.
         skill: What runs.
         terms: What was agreed at the start.
 
@@ -78,7 +79,7 @@ async def claim(
         ``None`` when there is nothing to run: the execution ended, expired or was given up.
     """
     # The same one in every try: an answer that is lost must not look like another worker's claim.
-    mark: NewEvent = (CLAIM, _mark(worker))
+    mark: NewEvent = (CLAIM, _mark(leases.token))
     ttl = terms.timeout + RUNNING_MARGIN
     first = Position(attempt_at(terms, time.time()), 2)
     try:
@@ -87,6 +88,10 @@ async def claim(
         logger.info("%s: nothing to run, the log is %s", execution_id, refusal)
         return None
     except LogError:
+        # A worker that slept between pick and claim must not take over from who picked it since.
+        if not await _patiently(execution_id, lambda: leases.holds(execution_id)):
+            logger.warning("%s: another worker picked it meanwhile", execution_id)
+            return None
         return await _inherit(log, execution_id, mark, skill, terms, ttl)
     return Claim(execution_id, first.attempt, first.seq + 1)
 
@@ -171,10 +176,9 @@ async def hand_over(log: EventLog, mine: Claim, worker: str) -> None:
         last = await log.last(mine.execution_id)
         if last is None or last.terminal or last.position.attempt != mine.attempt:
             return
+        place = Position(mine.attempt, last.position.seq + 1)
         try:
-            await log.append(
-                mine.execution_id, Position(mine.attempt, last.position.seq + 1), [note]
-            )
+            await log.append(mine.execution_id, place, [note])
         except Fenced:
             continue  # a flush of ours was still on its way: look again
         except LogError:

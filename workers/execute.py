@@ -25,6 +25,7 @@ from shared.redis import is_away
 from shared.terms import Terms
 from workers.claim import Claim, claim, hand_over
 from workers.desertion import end_when_deserted
+from workers.leases import Leases
 from workers.publisher import Publisher
 from workers.replay import Replay
 from workers.settle import settle
@@ -78,7 +79,7 @@ class Executor:
         ledger: The ledger.
         presence: Who reads what.
         skills: What this worker can run, by id.
-        worker: The worker's token, for its claims.
+        leases: This worker's leases.
     """
 
     def __init__(
@@ -87,13 +88,13 @@ class Executor:
         ledger: Ledger,
         presence: Presence,
         skills: Mapping[str, Skill],
-        worker: str,
+        leases: Leases,
     ) -> None:
         self._log = log
         self._ledger = ledger
         self._presence = presence
         self._skills = skills
-        self._worker = worker
+        self._leases = leases
         self._running: dict[str, _Run] = {}
         self._shutting_down = False
 
@@ -163,7 +164,7 @@ class Executor:
         if skill is None:
             logger.warning("%s: no skill %r here", execution_id, terms.skill_id)
             raise Retry(defer=ELSEWHERE)
-        mine.claim = await claim(self._log, execution_id, self._worker, skill, terms)
+        mine.claim = await claim(self._log, self._leases, execution_id, skill, terms)
         if mine.claim is not None:
             end = await self._attempt(skill, data, terms, mine)
             if end is not None:
@@ -248,12 +249,20 @@ class Executor:
     async def _hand_over(self, mine: _Run) -> None:
         if not self._shutting_down or mine.claim is None:
             return
-        try:
+        error: Exception | None = None
+        with suppress(TimeoutError):
             async with asyncio.timeout(HAND_OVER_WITHIN):
-                await hand_over(self._log, mine.claim, self._worker)
-        except (RedisError, OSError) as error:
-            # Then the attempt counts as lost.
-            logger.warning("%s: handed over without a note: %s", mine.claim.execution_id, error)
+                # Not patiently(): this task is cancelled already.
+                while True:
+                    try:
+                        await hand_over(self._log, mine.claim, self._leases.token)
+                    except (RedisError, OSError) as failure:
+                        error = failure
+                        await asyncio.sleep(HAND_OVER_WITHIN / 20)
+                    else:
+                        return
+        # Then the attempt counts as lost.
+        logger.warning("%s: handed over without a note: %s", mine.claim.execution_id, error)
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

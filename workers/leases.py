@@ -4,10 +4,14 @@ A job is leased by moving its score in the queue to now + lease and writing the 
 beside it. Whoever stops renewing, dead or stuck, loses the job when the lease lapses: the score is
 due again, and the next worker picks it. All clocks are Redis's own.
 
+The token outlives the lease: who holds a job is who picked it last, however long ago. Else, after an
+outage in which every lease lapsed, a worker that had lost a job long before could take it back.
+
 While Redis is away, nobody can renew: what lapsed in such a time is left to its holder for one more
 lease (``pick.lua``), or every outage would end executions whose workers are well.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
@@ -15,7 +19,15 @@ from typing import Final, NamedTuple
 
 from arq.constants import result_key_prefix, retry_key_prefix
 
-from shared.keys import BELL, BELL_TOKENS, LEASE_PREFIX, QUEUE, job_key
+from shared.keys import (
+    BELL,
+    BELL_TOKENS,
+    HOLDER_TTL_MS,
+    LEASE_PREFIX,
+    QUEUE,
+    job_key,
+    lease_key,
+)
 from shared.redis import Client, load_script
 
 logger: Final = logging.getLogger("machpay.leases")
@@ -82,6 +94,7 @@ class Leases:
                 retry_key_prefix,
                 self._contact_ms,
                 self._spare_until_ms,
+                HOLDER_TTL_MS,
             ],
         )
         self._answered(now)
@@ -104,10 +117,17 @@ class Leases:
 
     async def renew(self, job_ids: Iterable[str]) -> Renewed:
         """Renew the leases of running jobs, all in one call."""
-        arguments = [self.token, self._lease_ms, LEASE_PREFIX, *job_ids]
-        now, lost, unknown = await self._renew([QUEUE], arguments)
+        arguments = [self.token, self._lease_ms, LEASE_PREFIX, HOLDER_TTL_MS, *job_ids]
+        # A connection that hangs must not cost all leases: a third of one is left to try again.
+        async with asyncio.timeout(self._lease_ms / 3000):
+            now, lost, unknown = await self._renew([QUEUE], arguments)
         self._answered(now)
         return Renewed([name.decode() for name in lost], [name.decode() for name in unknown])
+
+    async def holds(self, job_id: str) -> bool:
+        """Tell whether no other worker has picked a job since this one did."""
+        holder: bytes | None = await self._redis.get(lease_key(job_id))
+        return holder is None or holder == self.token.encode()
 
     def _answered(self, now_ms: int) -> None:
         if self._contact_ms and now_ms - self._contact_ms > self._lease_ms / 2:

@@ -5,6 +5,7 @@
 -- ARGV[4] prefix of the lease keys   ARGV[5] prefix of arq's counts of picks
 -- ARGV[6] when the worker was last answered, in Redis's ms; 0: never
 -- ARGV[7] until when lapsed leases are left to their holders, in Redis's ms
+-- ARGV[8] how long a holder is remembered, in ms
 --
 -- Answers Redis's ms, then id, score, id, score, ... A picked job's score becomes the end of its
 -- lease: running jobs leave the read window, and a lapsed lease makes its job due again by itself.
@@ -22,7 +23,7 @@ local picked = {now}
 for i = 1, #due, 2 do
   redis.call('ZADD', KEYS[1], now + lease, due[i])
   if not (spare and redis.call('EXISTS', ARGV[5] .. due[i]) == 1) then
-    redis.call('SET', ARGV[4] .. due[i], ARGV[1], 'PX', lease)
+    redis.call('SET', ARGV[4] .. due[i], ARGV[1], 'PX', ARGV[8])
     picked[#picked + 1] = due[i]
     picked[#picked + 1] = due[i + 1]
   end

@@ -35,7 +35,7 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
     log_redis = connect(settings.logs_url)
     log = EventLog(log_redis, retention=settings.retention)
     leases = Leases(queue, settings.lease)
-    executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases.token)
+    executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases)
 
     worker = Worker(
         [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION, max_tries=UNLIMITED)],

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from shared.jobs import Queue
-from shared.keys import lease_key
+from shared.keys import QUEUE, lease_key
 from shared.ledger import Ledger
 from shared.log import EventLog, Mark, NewEvent
 from shared.overdue import Overdue
@@ -36,7 +37,9 @@ class Case:
     def __init__(self, redis: Client) -> None:
         self.redis = redis
         self.log = EventLog(redis)
-        self.overdue = Overdue(self.log, Queue(redis), Ledger(redis, self.log))
+        self.queue = Queue(redis)
+        self.ledger = Ledger(redis, self.log)
+        self.overdue = Overdue(self.log, self.queue, self.ledger)
 
     async def start(self, *events: NewEvent, started: float = 0.0) -> None:
         terms = Terms(
@@ -106,11 +109,20 @@ async def test_an_execution_within_its_limits_is_looked_at_again(case: Case) -> 
 
 async def test_an_execution_that_a_worker_has_is_left_to_it(case: Case, redis: Client) -> None:
     await case.start(claimed(200), chunk(90), started=201)
-    await redis.set(lease_key("e"), "w1", px=10_000)
+    await redis.set(lease_key("e"), "w1")
+    await redis.zadd(QUEUE, {"e": ago(-10)})
     left = await case.look()
     assert left is not None
     assert left > 0
     assert await case.ending() is None
+
+
+async def test_an_execution_whose_lease_has_lapsed_is_nobodys(case: Case, redis: Client) -> None:
+    await case.start(claimed(200), chunk(90), started=201)
+    await redis.set(lease_key("e"), "w1")
+    await redis.zadd(QUEUE, {"e": ago(1)})
+    assert await case.look() is None
+    assert await case.ending() == "timeout"
 
 
 async def test_after_an_outage_holders_renew_before_anybody_is_taken_for_lost(case: Case) -> None:
@@ -126,3 +138,40 @@ async def test_an_ended_execution_is_not_looked_at_again(case: Case) -> None:
     await case.start(claimed(200), ("error", b'{"code":"cancelled","message":""}'), started=201)
     assert await case.look() is None
     assert await case.ending() == "cancelled"
+
+
+async def test_leases_that_can_not_be_asked_for_lapsed_meanwhile(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue's Redis can be away alone: holders renew first when it is back."""
+    await case.start(claimed(200), chunk(90), started=201)
+
+    async def refuse(execution_id: str) -> bool:
+        raise RedisConnectionError("refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(case.queue, "leased", refuse)
+        with pytest.raises(RedisConnectionError):
+            await case.look()
+    left = await case.look()
+    assert left is not None
+    assert left > 0
+    assert await case.ending() is None
+
+
+async def test_a_row_that_could_not_be_written_is_written_at_the_next_look(
+    case: Case, redis: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await case.start(claimed(31), started=32)
+
+    async def refuse(execution_id: str) -> bool:
+        raise RedisConnectionError("refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(case.ledger, "settle", refuse)
+        with pytest.raises(RedisConnectionError):
+            await case.look()
+    assert await case.ending() == "idle_timeout"
+    assert await case.look() is None
+    (key,) = await redis.keys("machpay:ledger:*")
+    assert await redis.execute_command("HLEN", key) == 1

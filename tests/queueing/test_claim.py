@@ -13,11 +13,12 @@ from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from shared import patience
-from shared.keys import log_key
+from shared.keys import lease_key, log_key
 from shared.log import EventLog, Fenced, LogError, Mark
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
+from workers.leases import Leases
 from workers.past import Transcript
 
 # Started by a clock that is ahead: attempts are numbered 1, 2, 3.
@@ -33,7 +34,7 @@ async def log(redis: Client) -> EventLog:
 
 async def take(log: EventLog, worker: str, policy: OnInterrupt = "fail") -> Claim | None:
     skill = Skill(id="words", on_interrupt=policy)
-    return await claim(log, "e", worker, skill, TERMS)
+    return await claim(log, Leases(log._redis, 10, token=worker), "e", skill, TERMS)
 
 
 def chunk(index: int) -> tuple[str, bytes]:
@@ -171,7 +172,7 @@ async def test_the_time_limit_is_one_for_all_attempts(log: EventLog) -> None:
     assert again is not None
     assert again.spent == pytest.approx(2_000, abs=100)
     late = msgspec.structs.replace(TERMS, timeout=100)
-    assert await claim(log, "e", "w3", Skill(id="words"), late) is None
+    assert await claim(log, Leases(log._redis, 10), "e", Skill(id="words"), late) is None
     assert await code(log) == "timeout"
 
 
@@ -247,13 +248,13 @@ async def test_attempts_are_numbered_by_the_clock_and_counted_for_people(log: Ev
     """Or, after a failover that lost a claim, the next one would write under the same ids."""
     started = msgspec.structs.replace(TERMS, created_at=int((time.time() - 60) * 1000))
     skill = Skill(id="words", on_interrupt="restart")
-    first = await claim(log, "e", "w1", skill, started)
+    first = await claim(log, Leases(log._redis, 10), "e", skill, started)
     assert first is not None
     assert 600 <= first.attempt < 700
     assert first.ordinal == 1
     await deliver(log, first, 1)
     later = msgspec.structs.replace(started, created_at=started.created_at - 2_000)
-    second = await claim(log, "e", "w2", skill, later)
+    second = await claim(log, Leases(log._redis, 10), "e", skill, later)
     assert second is not None
     assert second.attempt >= first.attempt + 20
     assert second.ordinal == 2
@@ -261,3 +262,12 @@ async def test_attempts_are_numbered_by_the_clock_and_counted_for_people(log: Ev
     assert last is not None
     assert last.position == Position(second.attempt, second.next_seq - 1)
     assert msgspec.json.decode(last.data)["attempt"] == 2
+
+
+async def test_a_pick_that_is_stale_claims_nothing(log: EventLog, redis: Client) -> None:
+    """Its worker slept between pick and claim, and another one has the job by now."""
+    await deliver(log, await take(log, "w2", "continue"), 1)
+    await redis.set(lease_key("e"), "w2")
+    assert await take(log, "w1", "continue") is None
+    assert await kinds(log) == ["start", "claim", "chunk"]
+    assert await take(log, "w2", "continue") is not None

@@ -23,6 +23,7 @@ from shared.terms import Terms, encode_terms
 from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
 from tests.rollback import roll_back
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
+from workers.leases import Leases
 
 pytestmark = pytest.mark.timeout(PATIENCE)
 
@@ -71,7 +72,8 @@ class ClaimMachine(RedisMachine):
     def take(self, name: int, count: int) -> None:
         """Claim the execution, whoever else has it: its lease has lapsed. Then deliver something."""
         before = self.entries()
-        mine = self.run(claim(self.log, "e", f"w{name}", self.skill, self.terms()))
+        leases = Leases(self.redis, 10, token=f"w{name}")
+        mine = self.run(claim(self.log, leases, "e", self.skill, self.terms()))
         if mine is None:
             assert self.entries()[-1].terminal
             self._check_verdict(before)

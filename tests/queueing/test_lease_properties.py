@@ -22,7 +22,7 @@ LEASE = 100.0
 class LeaseMachine(RedisMachine):
     """Workers that pick, die, wake up late, finish and give back.
 
-    The model: which jobs are not finished, who holds each, and what each worker thinks it runs.
+    The model: which jobs are not finished, who picked each last, and what each worker thinks it runs.
     """
 
     def __init__(self) -> None:
@@ -70,11 +70,9 @@ class LeaseMachine(RedisMachine):
         held = sorted(job for job, holder in self.holder.items() if holder)
         job = data.draw(st.sampled_from(held))
         self.run(self._lapse(job))
-        self.holder[job] = None
         self.due.add(job)
 
     async def _lapse(self, job: str) -> None:
-        await self.redis.delete(LEASE_PREFIX + job)
         await self.redis.zadd(QUEUE, {job: 1})
 
     @precondition(lambda self: any(self.holder.values()))
@@ -130,7 +128,7 @@ class LeaseMachine(RedisMachine):
     def each_lease_is_its_holders(self) -> None:
         for job, holder in self.holder.items():
             assert self.run(self._holder(job)) == (holder.encode() if holder else None)
-            assert self.run(self.queue.leased(job)) == (holder is not None)
+            assert self.run(self.queue.leased(job)) == (holder is not None and job not in self.due)
 
     async def _queued(self) -> list[bytes]:
         return list(await self.redis.zrange(QUEUE, 0, -1))

@@ -46,7 +46,6 @@ def put(queue: Queue, redis: Client) -> Put:
 
 async def lapse(redis: Client, job_id: str) -> None:
     """Let a lease lapse, as time would."""
-    await redis.delete(LEASE_PREFIX + job_id)
     await redis.zadd(QUEUE, {job_id: 1})
 
 
@@ -108,10 +107,33 @@ async def test_a_lapsed_lease_makes_the_job_due_for_others(
     assert await leases.renew(["a"]) == Renewed(["a"], [])
 
 
-async def test_a_lease_lasts_as_long_as_it_says(put: Put, leases: Leases, redis: Client) -> None:
+async def test_a_lease_lasts_as_long_as_it_says(
+    put: Put, queue: Queue, leases: Leases, redis: Client
+) -> None:
+    await put("a")
+    before, _ = await redis.time()
+    await leases.pick(1)
+    until = await redis.zscore(QUEUE, "a")
+    assert until is not None
+    assert 10 <= until / 1000 - before <= 12
+    assert await queue.leased("a")
+    await lapse(redis, "a")
+    assert not await queue.leased("a")
+
+
+async def test_who_lost_a_job_can_not_take_it_back_when_all_leases_lapsed(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    """After an outage: the one who picked it last has it, even if the other is faster."""
     await put("a")
     await leases.pick(1)
-    assert 9_000 < await redis.pttl(LEASE_PREFIX + "a") <= 10_000
+    await lapse(redis, "a")
+    await others.pick(1)
+    await lapse(redis, "a")
+    assert await leases.renew(["a"]) == Renewed(["a"], [])
+    assert not await leases.holds("a")
+    assert await others.renew(["a"]) == Renewed([], [])
+    assert await others.holds("a")
 
 
 async def test_renewing_moves_lease_and_score(put: Put, leases: Leases, redis: Client) -> None:
@@ -265,3 +287,21 @@ async def test_without_an_outage_a_lapsed_lease_is_taken_over_at_once(
     await others.pick(1)
     await lapse(redis, "running")
     assert [job.job_id for job in await others.pick(5)] == ["running"]
+
+
+async def test_a_job_is_kept_as_long_as_its_execution_may_take(queue: Queue, redis: Client) -> None:
+    long = msgspec.structs.replace(TERMS, timeout=90 * 3600, queue_timeout=3600)
+    for name, terms, least in (("a", TERMS, 24 * 3600), ("b", long, 91 * 3600)):
+        await queue.put(Execute.of(name, {}, terms))
+        assert least * 1000 - 10_000 < await redis.pttl(job_key(name))
+
+
+async def test_a_renewal_that_hangs_is_given_up_within_the_lease(
+    valkey_client: Client,
+) -> None:
+    leases = Leases(valkey_client, 0.3, token="me")
+    await leases.renew(["a"])  # the script is loaded
+    await valkey_client.execute_command("CLIENT", "PAUSE", 2000, "ALL")
+    with pytest.raises(TimeoutError):
+        await leases.renew(["a"])
+    await valkey_client.execute_command("CLIENT", "UNPAUSE")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import httpx
 import pytest
 import redis
 
@@ -25,17 +26,31 @@ class Pair(NamedTuple):
 
     def lag(self) -> None:
         """Let the replica have all there is, and nothing that is written from now on."""
+        self.pause()
+        with redis.Redis.from_url(self.primary.url) as primary:
+            primary.execute_command("CLIENT", "UNPAUSE")
+
+    def pause(self) -> None:
+        """Let the replica have all there is, and nothing be written from now on."""
         with (
             redis.Redis.from_url(self.primary.url) as primary,
             redis.Redis.from_url(self.replica.url) as replica,
         ):
-            assert primary.execute_command("WAIT", 1, 10_000) == 1
+            primary.execute_command("CLIENT", "PAUSE", 20_000, "WRITE")
+
+            def in_step() -> bool:
+                there = replica.info("replication")["slave_repl_offset"]
+                return bool(there == primary.info("replication")["master_repl_offset"])
+
+            wait_until(in_step, "the replica is in step")
             replica.execute_command("REPLICAOF", "NO", "ONE")
 
     def fail_over(self) -> None:
-        """Lose the primary."""
+        """Lose the primary; returns when the edge has found the replica."""
         self.primary.kill()
         self.proxy.lead_to(self.replica.port)
+        url = f"{self.system.url}/readyz"
+        wait_until(lambda: httpx.get(url, trust_env=False).status_code == 200, "the edge is ready")
 
 
 @pytest.fixture
@@ -87,16 +102,35 @@ def test_lost_output_ends_the_stream_with_log_lost(pair: Pair) -> None:
 def test_a_failover_that_lost_nothing_is_not_noticed(pair: Pair) -> None:
     stream = start(pair.system, 150)
     stream.wait_for_chunks(10)
-    with redis.Redis.from_url(pair.primary.url) as primary:
-        # No write is acknowledged, or done, from here on: what is there, the replica has.
-        primary.execute_command("CLIENT", "PAUSE", 20_000, "WRITE")
-        assert primary.execute_command("WAIT", 1, 10_000) == 1
-    with redis.Redis.from_url(pair.replica.url) as replica:
-        replica.execute_command("REPLICAOF", "NO", "ONE")
+    pair.pause()
     pair.fail_over()
     events = check(stream.wait().received)
     assert texts(events) == numbers(150)
     assert events[-1].event == "end"
+
+
+def test_a_claim_that_the_failover_lost_lends_its_ids_to_nobody(pair: Pair) -> None:
+    """Its worker is gone too, another one begins: who saw the first is told, and not fed the second."""
+    system = pair.system
+    system.children["worker.1"].stop(10)
+    stream = start(system, 100)
+    wait_until(lambda: b"event: start" in stream.received, "the start event")
+    pair.lag()
+    system.spawn("worker", "worker.2")
+    stream.wait_for_chunks(10)
+    cursor = stream.events[-1].id
+    system.children["worker.2"].kill()
+    pair.fail_over()
+    system.spawn("worker", "worker.3")
+    execution_id = stream.events[0].data["executionId"]
+    path = f"/v1/executions/{execution_id}/stream"
+    late = check(Stream(system.url, path).wait().received)
+    assert texts(late) == numbers(100)
+    events = check(stream.wait().received)
+    assert events[-1].data["code"] == "log_lost"
+    assert texts(events) == numbers(len(events) - 2)
+    beyond = check(Stream(system.url, path, cursor=cursor).wait().received)
+    assert [event.data.get("code") for event in beyond] == ["log_lost"]
 
 
 def test_an_execution_that_the_failover_lost_whole_ends_too(pair: Pair) -> None:
