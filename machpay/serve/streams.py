@@ -9,6 +9,7 @@ nothing more.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -26,7 +27,7 @@ SEND_TIMEOUT: Final = 30.0
 AGES: Final = (0.8, 1.2)
 """Between which parts of the maximal age streams go: those that came together don't go together."""
 
-LAST_CALL: Final = 0.25
+LAST_CALL: Final = 0.2
 """How long after a drain's window the last streams may take to close, in s."""
 
 
@@ -89,8 +90,33 @@ class OpenStream(Turn):
             self._timer.cancel()
 
 
+class Request:
+    """A request from when it is there until its response is made.
+
+    Args:
+        connection: Its client's.
+        limit: Ends it when it expires.
+
+    Attributes:
+        answered: The response has begun: no other one can be given.
+    """
+
+    __slots__ = ("_limit", "answered", "connection")
+
+    def __init__(self, connection: Connection, limit: asyncio.Timeout) -> None:
+        self.connection = connection
+        self._limit = limit
+        self.answered = False
+
+    def end(self) -> None:
+        """End it now."""
+        if self.answered:
+            self.connection.cut()
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+
 class Streams:
-    """The open streams of one process.
+    """The open streams of one process, and its other requests.
 
     All methods run on the loop's thread.
 
@@ -103,6 +129,7 @@ class Streams:
         self._max_age = max_age
         self._send_timeout = send_timeout
         self._open: set[OpenStream] = set()
+        self._requests: set[Request] = set()
         self._closing: list[Connection] = []
         self._leave_by: float | None = None
         self._when_gone: Callable[[], object] | None = None
@@ -131,13 +158,30 @@ class Streams:
             stream.close()
             raise
 
+    @contextlib.contextmanager
+    def serving(self, request: Request) -> Iterator[Request]:
+        """Count a request for as long as the context lasts: a drain waits for it."""
+        self._requests.add(request)
+        try:
+            yield request
+        finally:
+            self._requests.discard(request)
+            self._look()
+
+    @property
+    def left(self) -> float:
+        """How long the window of a drain that has begun goes on, in s; without one for ever."""
+        if self._leave_by is None:
+            return math.inf
+        return max(0.0, self._leave_by - asyncio.get_running_loop().time())
+
     def leave(self, window: float, when_gone: Callable[[], object]) -> None:
         """Let every stream's turn come, each at its own moment, and cut what is left at the end.
 
         Args:
             window: Over how long the moments are spread, in s.
-            when_gone: Called once: when no stream is open any more, or :data:`LAST_CALL` after
-                the window.
+            when_gone: Called once: when no stream is open and no request in flight any more, or
+                :data:`LAST_CALL` after the window.
         """
         loop = asyncio.get_running_loop()
         logger.info("%d open streams are to end within %g s", len(self._open), window)
@@ -161,7 +205,7 @@ class Streams:
             self._look()
 
     def _look(self) -> None:
-        if self._when_gone is not None and not self._open:
+        if self._when_gone is not None and not self._open and not self._requests:
             when_gone, self._when_gone = self._when_gone, None
             when_gone()
 
@@ -172,6 +216,8 @@ class Streams:
             logger.info("%d streams were not over in time and were cut", len(stuck))
         for connection in stuck:
             connection.cut()
+        for request in self._requests:
+            request.end()
         if self._when_gone is not None:
             when_gone, self._when_gone = self._when_gone, None
             when_gone()

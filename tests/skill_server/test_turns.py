@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
+from machpay._position import Position
 from machpay.serve.browser import browser_routes
 from machpay.serve.connection import Connection
 from machpay.serve.drain import Drain
-from machpay.serve.executions import Started, StartRequest
+from machpay.serve.executions import Place, Started, StartRequest
+from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import AGES, Streams
@@ -34,6 +37,14 @@ class Waiting(MemoryExecutions):
         self.starting = False
         self.proceed = threading.Event()
         self.proceed.set()
+        self.locating = False
+        self.found = threading.Event()
+        self.found.set()
+
+    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+        self.locating = True
+        await until(self.found.is_set, "the execution is found")
+        return await super().locate(execution_id, account, after)
 
     async def start(self, request: StartRequest) -> Started:
         self.starting = True
@@ -49,8 +60,9 @@ class Server:
         stopped: Whether the drain let it stop.
     """
 
-    def __init__(self, served: Served, executions: Waiting, drain: Drain) -> None:
+    def __init__(self, served: Served, executions: Waiting, streams: Streams, drain: Drain) -> None:
         self.served = served
+        self.streams = streams
         self.executions = executions
         self.stopped = threading.Event()
         self._drain = drain
@@ -92,11 +104,12 @@ def running(
             *browser_routes(executions, drain=drain, streams=streams),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[Middleware(InFlight, streams=streams, drain=drain)],
         lifespan=lifespan,
     )
     # uvicorn closes no idle connection here: what is closed, was closed on purpose.
     with serving(app, http=http, timeout_keep_alive=int(LONG)) as served:
-        yield Server(served, executions, drain)
+        yield Server(served, executions, streams, drain)
 
 
 def read_until(connection: socket.socket, text: bytes) -> bytes:
@@ -310,6 +323,47 @@ def test_a_resume_at_a_draining_server_is_told_to_go_elsewhere_or_that_it_has_al
         check_retry_only(within.body)
         after = server.served.raw(request("GET", path, b"", f"Last-Event-ID: {whole[-1].id}"))
         assert after.status == 204
+
+
+def test_a_resume_that_the_store_keeps_waiting_is_sent_elsewhere_by_a_drain(gates: Gates) -> None:
+    with running(gates) as server:
+        whole = check(server.served.raw(request("POST", "/v1/skills/echo/stream", b"{}")).body)
+        path = f"/v1/executions/{whole[0].data['executionId']}/stream"
+        resume = request("GET", path, b"", f"Last-Event-ID: {whole[0].id}")
+        server.executions.found.clear()
+        with server.send(resume) as before:
+            wait_until(lambda: server.executions.locating, "it waits for the store")
+            server.drain()
+            answers = [server.served.raw(resume), rest_of(before)]
+        for answer in answers:
+            assert (answer.status, answer.header("connection")) == (200, "close")
+            check_retry_only(answer.body)
+        assert server.stopped.wait(20)
+        server.executions.found.set()
+
+
+@pytest.mark.parametrize("http", PROTOCOLS)
+def test_a_request_that_has_no_answer_when_a_drain_is_over_gets_ours(
+    gates: Gates, http: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(gates, window=0.1, http=http) as server:
+        server.executions.proceed.clear()
+        head = b"POST /v1/skills/echo/executions HTTP/1.1\r\nHost: test\r\nContent-Length: "
+        with (
+            server.send(head + b"10\r\n\r\n{") as sending,
+            server.send(head + b"2\r\n\r\n{}") as sent,
+        ):
+            wait_until(lambda: server.executions.starting, "the start is on its way")
+            wait_until(lambda: len(server.streams._requests) == 2, "both are there")
+            server.drain()
+            answers = [rest_of(sending), rest_of(sent)]
+        for answer in answers:
+            assert (answer.status, answer.header("connection")) == (503, "close")
+            assert json.loads(answer.body)["error"]["code"] == "draining"
+            assert int(answer.header("retry-after") or 0) > 0
+        assert server.stopped.wait(20)
+        server.executions.proceed.set()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("http", PROTOCOLS)
