@@ -24,6 +24,8 @@ logger: Final = logging.getLogger("machpay.serve")
 SEND_TIMEOUT: Final = 30.0
 """A client that takes nothing for so long, in s, is cut; it can resume."""
 
+TOOK_NOTHING: Final = "a client took nothing for %g s and was cut"
+
 AGES: Final = (0.8, 1.2)
 """Between which parts of the maximal age streams go: those that came together don't go together."""
 
@@ -130,7 +132,7 @@ class Streams:
         self._send_timeout = send_timeout
         self._open: set[OpenStream] = set()
         self._requests: set[Request] = set()
-        self._closing: list[Connection] = []
+        self._closing: dict[object, tuple[Connection, asyncio.TimerHandle]] = {}
         self._leave_by: float | None = None
         self._when_gone: Callable[[], object] | None = None
 
@@ -162,10 +164,12 @@ class Streams:
     def serving(self, request: Request) -> Iterator[Request]:
         """Count a request for as long as the context lasts: a drain waits for it."""
         self._requests.add(request)
+        self._forget(request.connection)
         try:
             yield request
         finally:
             self._requests.discard(request)
+            self._watch(request.connection)
             self._look()
 
     @property
@@ -199,10 +203,31 @@ class Streams:
 
     def _closed(self, stream: OpenStream) -> None:
         self._open.discard(stream)
-        if self._leave_by is not None:
-            if stream.connection.unsent:
-                self._closing.append(stream.connection)
-            self._look()
+        self._watch(stream.connection)
+        self._look()
+
+    def _watch(self, connection: Connection) -> None:
+        """Cut a connection whose client never takes the end of its response.
+
+        The server has no send to wait for any more, and closing it waits for the client.
+        """
+        self._forget(connection)
+        if connection.unsent:
+            timer = asyncio.get_running_loop().call_later(
+                self._send_timeout, self._cut_unsent, connection
+            )
+            self._closing[connection.lasting] = connection, timer
+
+    def _forget(self, connection: Connection) -> None:
+        watched = self._closing.pop(connection.lasting, None)
+        if watched is not None:
+            watched[1].cancel()
+
+    def _cut_unsent(self, connection: Connection) -> None:
+        self._forget(connection)
+        if connection.unsent:
+            logger.info(TOOK_NOTHING, self._send_timeout)
+            connection.cut()
 
     def _look(self) -> None:
         if self._when_gone is not None and not self._open and not self._requests:
@@ -211,10 +236,11 @@ class Streams:
 
     def _cut(self) -> None:
         stuck = [stream.connection for stream in self._open]
-        stuck += [connection for connection in self._closing if connection.unsent]
+        stuck += [connection for connection, _ in self._closing.values() if connection.unsent]
         if stuck:
             logger.info("%d streams were not over in time and were cut", len(stuck))
         for connection in stuck:
+            self._forget(connection)
             connection.cut()
         for request in self._requests:
             request.end()

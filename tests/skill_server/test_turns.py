@@ -19,7 +19,7 @@ from machpay.serve.executions import Place, Started, StartRequest
 from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
-from machpay.serve.streams import AGES, Streams
+from machpay.serve.streams import AGES, SEND_TIMEOUT, Streams
 from tests.skill_server.serving import Raw, Served, parse_raw, read_raw, request, serving
 from tests.skill_server.skills import Gates
 from tests.waiting import until, wait_until
@@ -87,9 +87,14 @@ class Server:
 
 @contextmanager
 def running(
-    gates: Gates, *, window: float = LONG, max_age: float | None = None, http: str = "auto"
+    gates: Gates,
+    *,
+    window: float = LONG,
+    max_age: float | None = None,
+    send_timeout: float = SEND_TIMEOUT,
+    http: str = "auto",
 ) -> Iterator[Server]:
-    streams = Streams(max_age=max_age)
+    streams = Streams(max_age=max_age, send_timeout=send_timeout)
     drain = Drain(streams, window=window)
     executions = Waiting(gates)
 
@@ -110,6 +115,21 @@ def running(
     # uvicorn closes no idle connection here: what is closed, was closed on purpose.
     with serving(app, http=http, timeout_keep_alive=int(LONG)) as served:
         yield Server(served, executions, streams, drain)
+
+
+def stuck_connection(port: int) -> socket.socket:
+    """Connect as a client that has next to no room for an answer."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def fill(transport: asyncio.Transport) -> None:
+    """Fill the kernel's buffers, and a little of the transport's: no send waits for that."""
+    while not transport.get_write_buffer_size():
+        transport.write(b"x" * 20_000)
 
 
 def read_until(connection: socket.socket, text: bytes) -> bytes:
@@ -384,10 +404,10 @@ def test_a_stuck_reader_is_cut_at_the_end_of_a_drain(
     gates: Gates, http: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    with running(gates, window=0.1, http=http) as server, socket.socket() as stuck:
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stuck.settimeout(20)
-        stuck.connect(("127.0.0.1", server.served.port))
+    with (
+        running(gates, window=0.1, http=http) as server,
+        stuck_connection(server.served.port) as stuck,
+    ):
         body = b'{"input":{"chunks":150,"size":100000}}'
         stuck.sendall(request("POST", "/v1/skills/large/stream", body))
         wait_until(lambda: server.executions._finished, "more than it can be sent")
@@ -397,6 +417,32 @@ def test_a_stuck_reader_is_cut_at_the_end_of_a_drain(
         answer = rest_of(stuck)
     assert not answer.complete
     assert "1 streams were not over in time and were cut" in caplog.text
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+@pytest.mark.parametrize("http", PROTOCOLS)
+def test_a_client_that_never_takes_the_end_of_its_response_is_cut(
+    gates: Gates, http: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of its response is sent, as far as the application can see: the rest is buffered."""
+    caplog.set_level("INFO")
+    with running(gates, send_timeout=0.3, http=http) as server:
+        connections = server.served._server.server_state.connections
+        asked = {"input": {"gate": "g"}}
+        body = json.dumps(asked).encode()
+        stuck = stuck_connection(server.served.port)
+        with stuck:
+            stuck.sendall(request("POST", "/v1/skills/gated/stream", body))
+            read_until(stuck, b"before")
+            wait_until(lambda: connections, "it is there")
+            (protocol,) = connections
+            # As a client that takes no more would leave them, whatever the kernel's buffers are.
+            server.served.call(lambda: fill(protocol.transport))
+            wait_until(protocol.transport.get_write_buffer_size, "its buffers are full")
+            gates.gate("g").set()
+            wait_until(lambda: not server.streams._open, "its response is complete")
+            wait_until(lambda: not connections, "it is cut", 10)
+    assert "took nothing for 0.3 s and was cut" in caplog.text
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
