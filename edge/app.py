@@ -19,6 +19,7 @@ from edge.readers import Readers
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
+from machpay.serve.inflight import InFlight
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
@@ -81,7 +82,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/readyz", readyz, methods=["GET"]),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[Middleware(Cors)],
+        middleware=[Middleware(Cors), Middleware(InFlight, streams=streams, drain=drain)],
         lifespan=lifespan,
     )
     # A redirect to where the Host header says is somebody else's tool.

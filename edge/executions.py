@@ -44,6 +44,10 @@ T = TypeVar("T")
 ANSWER_WITHIN: Final = 3.0
 """How long a request waits for Redis, in s, before it is told to come back."""
 
+STARTS_WITHIN: Final = 0.2
+"""How long the end of the process waits for starts that are on their way, in s: part of the second
+that a drain may take beyond its window."""
+
 
 class RedisExecutions:
     """Implements :class:`machpay.serve.executions.Executions`: any edge, durable.
@@ -82,6 +86,7 @@ class RedisExecutions:
         async with asyncio.TaskGroup() as tasks:
             # Starts are owned here: they go on when their request is cancelled.
             self._tasks = tasks
+            self._starts = set[asyncio.Task[Started | Exception]]()
             hub = tasks.create_task(self._run_hub(), name="hub")
             readers = tasks.create_task(self._readers.run(), name="readers")
             try:
@@ -89,6 +94,15 @@ class RedisExecutions:
             finally:
                 hub.cancel()
                 readers.cancel()
+                await self._end_starts()
+
+    async def _end_starts(self) -> None:
+        """Let the starts that are on their way come through, unless Redis hangs."""
+        if self._starts:
+            await asyncio.wait(self._starts, timeout=STARTS_WITHIN)
+        for start in self._starts:
+            logger.warning("a start was given up, since Redis did not answer in time")
+            start.cancel()
 
     async def _run_hub(self) -> None:
         try:
@@ -115,6 +129,8 @@ class RedisExecutions:
         redis-py 5 leaks the connection of a pipeline that is cancelled).
         """
         begun = self._tasks.create_task(_outcome(self._begin(request)), name="start")
+        self._starts.add(begun)
+        begun.add_done_callback(self._starts.discard)
         outcome = await asyncio.shield(begun)
         if isinstance(outcome, Exception):
             raise outcome

@@ -28,6 +28,11 @@ class Connection:
         size = getattr(self._transport, "get_write_buffer_size", None)
         return 0 if size is None else size()
 
+    @property
+    def lasting(self) -> object:
+        """What stays the same for all requests of one connection."""
+        return self._transport or self
+
     def cut(self) -> bool:
         """Close it at once, wherever the response stands; False when that can't be had.
 

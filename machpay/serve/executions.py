@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,6 +17,9 @@ from machpay._position import Position, derived_execution_id, new_execution_id
 from machpay.pricing import Pricing
 from machpay.serve.turn import Turn
 from machpay.skill import Skill
+
+RETRY_AFTER: Final = 1
+"""In s: what a client that got a 503 is told to wait."""
 
 
 class ApiError(Exception):
@@ -138,6 +141,11 @@ def idempotency_mismatch() -> ApiError:
     """Refuse a key that was used for something else (draft-ietf-httpapi-idempotency-key-header)."""
     message = "This key or id was used to start something else: another skill, input or options."
     return ApiError(422, "idempotency_mismatch", message)
+
+
+def shutting_down() -> ApiError:
+    """Refuse what this process has no time left for; another one has."""
+    return ApiError(503, "draining", "This server is shutting down.", retry_after=RETRY_AFTER)
 
 
 def execution_not_found() -> ApiError:

@@ -9,13 +9,13 @@ from typing import Final
 
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from machpay._endings import LOG_LOST
 from machpay._position import Cursor, Position
 from machpay._wire import HEARTBEAT, encode_payload, frame, retry_line
 from machpay.serve.executions import ApiError, Unavailable
-from machpay.serve.streams import OpenStream
+from machpay.serve.streams import TOOK_NOTHING, OpenStream
 
 logger: Final = logging.getLogger("machpay.serve")
 
@@ -106,17 +106,28 @@ class Streamed(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the content ends, the client leaves or takes nothing for too long."""
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, self._timed(send))
         except SendTimeoutError:
             # Returning without the last chunk makes the server close the connection; but not
             # before the client has taken what is buffered.
-            logger.info("a client took nothing for %g s and was cut", self._stream.send_timeout)
+            logger.info(TOOK_NOTHING, self._stream.send_timeout)
             if self._stream.connection.cut():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CUT_WITHIN):
                         await receive()  # the server has noticed, and blames nobody
         finally:
             self._stream.close()
+
+    def _timed(self, send: Send) -> Send:
+        """Time what sse-starlette does not: the head, and the end of the body."""
+
+        async def timed(message: Message) -> None:
+            if message.get("more_body"):
+                await send(message)
+            else:
+                await self._send_with_timeout(send, message)
+
+        return timed
 
 
 class EventStream(Streamed):

@@ -16,6 +16,7 @@
 What is temporary is a 503 to everything but a resume: see :func:`responses.retry_later`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -25,9 +26,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from machpay._position import MINTED, ORIGIN, Cursor, is_chosen_id, is_execution_id
+from machpay._position import MINTED, ORIGIN, Cursor, Position, is_chosen_id, is_execution_id
 from machpay.serve.drain import Drain
 from machpay.serve.executions import (
+    RETRY_AFTER,
     ApiError,
     Executions,
     Place,
@@ -36,6 +38,7 @@ from machpay.serve.executions import (
     StartRequest,
     Unavailable,
     execution_not_found,
+    shutting_down,
 )
 from machpay.serve.requests import (
     MAX_BODY_BYTES,
@@ -58,8 +61,8 @@ from machpay.serve.streams import OpenStream, Streams
 Show: TypeAlias = Callable[[AsyncIterator[bytes], OpenStream], Response]
 """Makes the answer that streams frames."""
 
-RETRY_AFTER: Final = 1
-"""In s: what a client that got a 503 is told to wait."""
+LOCATE_WITHIN: Final = 0.3
+"""How long a resume at a draining server waits for its answer, in s, before it is sent elsewhere."""
 
 
 def routes(
@@ -210,8 +213,7 @@ class Surface:
             ApiError: 503 ``draining``.
         """
         if self._drain.draining:
-            message = "This server is shutting down."
-            raise ApiError(503, "draining", message, retry_after=RETRY_AFTER)
+            raise shutting_down()
 
     async def resume(self, request: Request, cursor: Cursor, show: Show = EventStream) -> Response:
         """Answer a request that has a cursor."""
@@ -220,9 +222,9 @@ class Surface:
         if was_told_lost(after):
             return nothing_follows(request.method)
         try:
-            place = await self.executions.locate(execution_id, account, after)
+            place = await self._locate(execution_id, account, after)
         except Unavailable:
-            return retry_later()
+            return retry_later(elsewhere=self._drain.draining)
         if place is Place.AFTER_END:
             return nothing_follows(request.method)
         if self._drain.draining:
@@ -231,6 +233,28 @@ class Surface:
         if place is Place.BEYOND:
             return show(log_lost(execution_id, after), stream)
         return show(self.executions.read(execution_id, after, stream), stream)
+
+    async def _locate(self, execution_id: str, account: str, after: Position) -> Place:
+        """Find where a reader stands; at a draining server only if that takes no time.
+
+        Raises:
+            Unavailable: That can't be told, or not in time.
+        """
+        locating = asyncio.ensure_future(self.executions.locate(execution_id, account, after))
+        drained = asyncio.ensure_future(self._drain.wait())
+        try:
+            await asyncio.wait({locating, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if not locating.done():
+                # A resume that is overtaken by the end of the drain would get a status, and a
+                # native EventSource dies of it.
+                patience = min(LOCATE_WITHIN, self.streams.left)
+                await asyncio.wait({locating}, timeout=patience)
+            if not locating.done():
+                raise Unavailable("not before this server ends")
+            return locating.result()
+        finally:
+            locating.cancel()
+            drained.cancel()
 
     async def _skill(self, skill_id: str) -> SkillInfo:
         skill = await self.executions.skill(skill_id)

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
+from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.requests import MAX_BODY_BYTES
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
@@ -62,7 +63,10 @@ def create_app(
             *browser_routes(memory, drain=ending, streams=opened, max_body_bytes=max_body_bytes),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[Middleware(Cors, origins=origins)],
+        middleware=[
+            Middleware(Cors, origins=origins),
+            Middleware(InFlight, streams=opened, drain=ending),
+        ],
         lifespan=lifespan,
     )
     # A redirect to where the Host header says is somebody else's tool.

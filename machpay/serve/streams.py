@@ -9,6 +9,7 @@ nothing more.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -23,10 +24,12 @@ logger: Final = logging.getLogger("machpay.serve")
 SEND_TIMEOUT: Final = 30.0
 """A client that takes nothing for so long, in s, is cut; it can resume."""
 
+TOOK_NOTHING: Final = "a client took nothing for %g s and was cut"
+
 AGES: Final = (0.8, 1.2)
 """Between which parts of the maximal age streams go: those that came together don't go together."""
 
-LAST_CALL: Final = 0.25
+LAST_CALL: Final = 0.2
 """How long after a drain's window the last streams may take to close, in s."""
 
 
@@ -89,8 +92,33 @@ class OpenStream(Turn):
             self._timer.cancel()
 
 
+class Request:
+    """A request from when it is there until its response is made.
+
+    Args:
+        connection: Its client's.
+        limit: Ends it when it expires.
+
+    Attributes:
+        answered: The response has begun: no other one can be given.
+    """
+
+    __slots__ = ("_limit", "answered", "connection")
+
+    def __init__(self, connection: Connection, limit: asyncio.Timeout) -> None:
+        self.connection = connection
+        self._limit = limit
+        self.answered = False
+
+    def end(self) -> None:
+        """End it now."""
+        if self.answered:
+            self.connection.cut()
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+
 class Streams:
-    """The open streams of one process.
+    """The open streams of one process, and its other requests.
 
     All methods run on the loop's thread.
 
@@ -103,7 +131,8 @@ class Streams:
         self._max_age = max_age
         self._send_timeout = send_timeout
         self._open: set[OpenStream] = set()
-        self._closing: list[Connection] = []
+        self._requests: set[Request] = set()
+        self._closing: dict[object, tuple[Connection, asyncio.TimerHandle]] = {}
         self._leave_by: float | None = None
         self._when_gone: Callable[[], object] | None = None
 
@@ -131,13 +160,32 @@ class Streams:
             stream.close()
             raise
 
+    @contextlib.contextmanager
+    def serving(self, request: Request) -> Iterator[Request]:
+        """Count a request for as long as the context lasts: a drain waits for it."""
+        self._requests.add(request)
+        self._forget(request.connection)
+        try:
+            yield request
+        finally:
+            self._requests.discard(request)
+            self._watch(request.connection)
+            self._look()
+
+    @property
+    def left(self) -> float:
+        """How long the window of a drain that has begun goes on, in s; without one for ever."""
+        if self._leave_by is None:
+            return math.inf
+        return max(0.0, self._leave_by - asyncio.get_running_loop().time())
+
     def leave(self, window: float, when_gone: Callable[[], object]) -> None:
         """Let every stream's turn come, each at its own moment, and cut what is left at the end.
 
         Args:
             window: Over how long the moments are spread, in s.
-            when_gone: Called once: when no stream is open any more, or :data:`LAST_CALL` after
-                the window.
+            when_gone: Called once: when no stream is open and no request in flight any more, or
+                :data:`LAST_CALL` after the window.
         """
         loop = asyncio.get_running_loop()
         logger.info("%d open streams are to end within %g s", len(self._open), window)
@@ -155,23 +203,47 @@ class Streams:
 
     def _closed(self, stream: OpenStream) -> None:
         self._open.discard(stream)
-        if self._leave_by is not None:
-            if stream.connection.unsent:
-                self._closing.append(stream.connection)
-            self._look()
+        self._watch(stream.connection)
+        self._look()
+
+    def _watch(self, connection: Connection) -> None:
+        """Cut a connection whose client never takes the end of its response.
+
+        The server has no send to wait for any more, and closing it waits for the client.
+        """
+        self._forget(connection)
+        if connection.unsent:
+            timer = asyncio.get_running_loop().call_later(
+                self._send_timeout, self._cut_unsent, connection
+            )
+            self._closing[connection.lasting] = connection, timer
+
+    def _forget(self, connection: Connection) -> None:
+        watched = self._closing.pop(connection.lasting, None)
+        if watched is not None:
+            watched[1].cancel()
+
+    def _cut_unsent(self, connection: Connection) -> None:
+        self._forget(connection)
+        if connection.unsent:
+            logger.info(TOOK_NOTHING, self._send_timeout)
+            connection.cut()
 
     def _look(self) -> None:
-        if self._when_gone is not None and not self._open:
+        if self._when_gone is not None and not self._open and not self._requests:
             when_gone, self._when_gone = self._when_gone, None
             when_gone()
 
     def _cut(self) -> None:
         stuck = [stream.connection for stream in self._open]
-        stuck += [connection for connection in self._closing if connection.unsent]
+        stuck += [connection for connection, _ in self._closing.values() if connection.unsent]
         if stuck:
             logger.info("%d streams were not over in time and were cut", len(stuck))
         for connection in stuck:
+            self._forget(connection)
             connection.cut()
+        for request in self._requests:
+            request.end()
         if self._when_gone is not None:
             when_gone, self._when_gone = self._when_gone, None
             when_gone()

@@ -9,14 +9,17 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
+from machpay._position import Position
 from machpay.serve.browser import browser_routes
 from machpay.serve.connection import Connection
 from machpay.serve.drain import Drain
-from machpay.serve.executions import Started, StartRequest
+from machpay.serve.executions import Place, Started, StartRequest
+from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
-from machpay.serve.streams import AGES, Streams
+from machpay.serve.streams import AGES, SEND_TIMEOUT, Streams
 from tests.skill_server.serving import Raw, Served, parse_raw, read_raw, request, serving
 from tests.skill_server.skills import Gates
 from tests.waiting import until, wait_until
@@ -34,6 +37,14 @@ class Waiting(MemoryExecutions):
         self.starting = False
         self.proceed = threading.Event()
         self.proceed.set()
+        self.locating = False
+        self.found = threading.Event()
+        self.found.set()
+
+    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+        self.locating = True
+        await until(self.found.is_set, "the execution is found")
+        return await super().locate(execution_id, account, after)
 
     async def start(self, request: StartRequest) -> Started:
         self.starting = True
@@ -49,8 +60,9 @@ class Server:
         stopped: Whether the drain let it stop.
     """
 
-    def __init__(self, served: Served, executions: Waiting, drain: Drain) -> None:
+    def __init__(self, served: Served, executions: Waiting, streams: Streams, drain: Drain) -> None:
         self.served = served
+        self.streams = streams
         self.executions = executions
         self.stopped = threading.Event()
         self._drain = drain
@@ -75,9 +87,14 @@ class Server:
 
 @contextmanager
 def running(
-    gates: Gates, *, window: float = LONG, max_age: float | None = None, http: str = "auto"
+    gates: Gates,
+    *,
+    window: float = LONG,
+    max_age: float | None = None,
+    send_timeout: float = SEND_TIMEOUT,
+    http: str = "auto",
 ) -> Iterator[Server]:
-    streams = Streams(max_age=max_age)
+    streams = Streams(max_age=max_age, send_timeout=send_timeout)
     drain = Drain(streams, window=window)
     executions = Waiting(gates)
 
@@ -92,11 +109,27 @@ def running(
             *browser_routes(executions, drain=drain, streams=streams),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[Middleware(InFlight, streams=streams, drain=drain)],
         lifespan=lifespan,
     )
     # uvicorn closes no idle connection here: what is closed, was closed on purpose.
     with serving(app, http=http, timeout_keep_alive=int(LONG)) as served:
-        yield Server(served, executions, drain)
+        yield Server(served, executions, streams, drain)
+
+
+def stuck_connection(port: int) -> socket.socket:
+    """Connect as a client that has next to no room for an answer."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def fill(transport: asyncio.Transport) -> None:
+    """Fill the kernel's buffers, and a little of the transport's: no send waits for that."""
+    while not transport.get_write_buffer_size():
+        transport.write(b"x" * 20_000)
 
 
 def read_until(connection: socket.socket, text: bytes) -> bytes:
@@ -312,6 +345,47 @@ def test_a_resume_at_a_draining_server_is_told_to_go_elsewhere_or_that_it_has_al
         assert after.status == 204
 
 
+def test_a_resume_that_the_store_keeps_waiting_is_sent_elsewhere_by_a_drain(gates: Gates) -> None:
+    with running(gates) as server:
+        whole = check(server.served.raw(request("POST", "/v1/skills/echo/stream", b"{}")).body)
+        path = f"/v1/executions/{whole[0].data['executionId']}/stream"
+        resume = request("GET", path, b"", f"Last-Event-ID: {whole[0].id}")
+        server.executions.found.clear()
+        with server.send(resume) as before:
+            wait_until(lambda: server.executions.locating, "it waits for the store")
+            server.drain()
+            answers = [server.served.raw(resume), rest_of(before)]
+        for answer in answers:
+            assert (answer.status, answer.header("connection")) == (200, "close")
+            check_retry_only(answer.body)
+        assert server.stopped.wait(20)
+        server.executions.found.set()
+
+
+@pytest.mark.parametrize("http", PROTOCOLS)
+def test_a_request_that_has_no_answer_when_a_drain_is_over_gets_ours(
+    gates: Gates, http: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(gates, window=0.1, http=http) as server:
+        server.executions.proceed.clear()
+        head = b"POST /v1/skills/echo/executions HTTP/1.1\r\nHost: test\r\nContent-Length: "
+        with (
+            server.send(head + b"10\r\n\r\n{") as sending,
+            server.send(head + b"2\r\n\r\n{}") as sent,
+        ):
+            wait_until(lambda: server.executions.starting, "the start is on its way")
+            wait_until(lambda: len(server.streams._requests) == 2, "both are there")
+            server.drain()
+            answers = [rest_of(sending), rest_of(sent)]
+        for answer in answers:
+            assert (answer.status, answer.header("connection")) == (503, "close")
+            assert json.loads(answer.body)["error"]["code"] == "draining"
+            assert int(answer.header("retry-after") or 0) > 0
+        assert server.stopped.wait(20)
+        server.executions.proceed.set()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize("http", PROTOCOLS)
 def test_bare_text_is_cut_at_the_end_of_a_drain_and_not_before(gates: Gates, http: str) -> None:
     with running(gates, window=0.2, http=http) as server, server.text("never") as text:
@@ -330,10 +404,10 @@ def test_a_stuck_reader_is_cut_at_the_end_of_a_drain(
     gates: Gates, http: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    with running(gates, window=0.1, http=http) as server, socket.socket() as stuck:
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stuck.settimeout(20)
-        stuck.connect(("127.0.0.1", server.served.port))
+    with (
+        running(gates, window=0.1, http=http) as server,
+        stuck_connection(server.served.port) as stuck,
+    ):
         body = b'{"input":{"chunks":150,"size":100000}}'
         stuck.sendall(request("POST", "/v1/skills/large/stream", body))
         wait_until(lambda: server.executions._finished, "more than it can be sent")
@@ -343,6 +417,32 @@ def test_a_stuck_reader_is_cut_at_the_end_of_a_drain(
         answer = rest_of(stuck)
     assert not answer.complete
     assert "1 streams were not over in time and were cut" in caplog.text
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+@pytest.mark.parametrize("http", PROTOCOLS)
+def test_a_client_that_never_takes_the_end_of_its_response_is_cut(
+    gates: Gates, http: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of its response is sent, as far as the application can see: the rest is buffered."""
+    caplog.set_level("INFO")
+    with running(gates, send_timeout=0.3, http=http) as server:
+        connections = server.served._server.server_state.connections
+        asked = {"input": {"gate": "g"}}
+        body = json.dumps(asked).encode()
+        stuck = stuck_connection(server.served.port)
+        with stuck:
+            stuck.sendall(request("POST", "/v1/skills/gated/stream", body))
+            read_until(stuck, b"before")
+            wait_until(lambda: connections, "it is there")
+            (protocol,) = connections
+            # As a client that takes no more would leave them, whatever the kernel's buffers are.
+            server.served.call(lambda: fill(protocol.transport))
+            wait_until(protocol.transport.get_write_buffer_size, "its buffers are full")
+            gates.gate("g").set()
+            wait_until(lambda: not server.streams._open, "its response is complete")
+            wait_until(lambda: not connections, "it is cut", 10)
+    assert "took nothing for 0.3 s and was cut" in caplog.text
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
