@@ -118,6 +118,17 @@ class Streamed(EventSourceResponse):
         finally:
             self._stream.close()
 
+    async def hang_up(self, receive: Receive) -> None:
+        """Close the connection without the end of the body, behind what is on its way.
+
+        Args:
+            receive: As the server gave it.
+        """
+        self._stream.connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._stream.send_timeout):
+                await receive()  # the server has noticed, and blames nobody
+
     def _timed(self, send: Send) -> Send:
         """Time what sse-starlette does not: the head, and the end of the body."""
 

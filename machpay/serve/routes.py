@@ -45,9 +45,9 @@ from machpay.serve.requests import (
     read_cursor,
     read_idempotency_key,
     read_start,
+    wants_events,
 )
 from machpay.serve.responses import (
-    EVENT_STREAM,
     EventStream,
     error_response,
     json_response,
@@ -154,7 +154,7 @@ class Surface:
         if not is_chosen_id(execution_id):
             message = f"An id to choose is 1 to 64 of A-Z a-z 0-9 _ ~ -, and not {MINTED!r} first."
             raise ApiError(400, "bad_request", message)
-        if EVENT_STREAM not in request.headers.get("accept", ""):
+        if not wants_events(request):
             asked = await self._read_start(request, execution_id)
             return _accepted(asked, await self._start(asked))
         cursor = _cursor_within(request, execution_id)
@@ -219,13 +219,11 @@ class Surface:
         """Answer a request that has a cursor."""
         execution_id, after = cursor
         account = self.account_of(request)
-        if was_told_lost(after):
-            return nothing_follows(request.method)
         try:
             place = await self._locate(execution_id, account, after)
         except Unavailable:
             return retry_later(elsewhere=self._drain.draining)
-        if place is Place.AFTER_END:
+        if place is Place.AFTER_END or was_told_lost(after):
             return nothing_follows(request.method)
         if self._drain.draining:
             return retry_later(elsewhere=True)
