@@ -50,8 +50,21 @@ def json_response(
         status: The HTTP status.
         headers: More headers.
     """
+    return json_body(encode_payload(payload), status=status, headers=headers)
+
+
+def json_body(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with JSON that is encoded already.
+
+    Args:
+        body: The JSON.
+        status: The HTTP status.
+        headers: More headers.
+    """
     return Response(
-        encode_payload(payload),
+        body,
         status,
         headers={**_HEADERS, **(headers or {})},
         media_type="application/json",

@@ -50,12 +50,14 @@ from machpay.serve.requests import (
 from machpay.serve.responses import (
     EventStream,
     error_response,
+    json_body,
     json_response,
     log_lost,
     nothing_follows,
     retry_later,
     was_told_lost,
 )
+from machpay.serve.snapshots import PIECE, Snapshots
 from machpay.serve.streams import OpenStream, Streams
 
 Show: TypeAlias = Callable[[AsyncIterator[bytes], OpenStream], Response]
@@ -117,6 +119,7 @@ class Surface:
         self.executions = executions
         self.streams = streams
         self._drain = drain
+        self._snapshots = Snapshots()
         self.account_of = account_of
         self.max_body_bytes = max_body_bytes
 
@@ -171,7 +174,12 @@ class Surface:
     async def describe(self, request: Request) -> Response:
         """Describe an execution."""
         account = self.account_of(request)
-        return json_response(await self.executions.describe(_execution_id(request), account))
+        execution_id = _execution_id(request)
+        body = await self._snapshots.build(lambda: self.executions.describe(execution_id, account))
+        if len(body) <= PIECE or request.method == "HEAD":
+            return json_body(body)
+        with self.streams.opening(request.receive) as stream:
+            return self._snapshots.answer(body, stream)
 
     async def stream(self, request: Request) -> Response:
         """Stream an execution."""
