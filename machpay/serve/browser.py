@@ -12,7 +12,6 @@ query is the input. With a cursor both resume, as everywhere: an EventSource rep
 drop, and must not start a second execution.
 """
 
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -31,8 +30,9 @@ from machpay.serve.requests import (
     read_cursor,
     read_idempotency_key,
     read_object,
+    wants_events,
 )
-from machpay.serve.responses import EVENT_STREAM, EventStream, Streamed, json_response
+from machpay.serve.responses import EventStream, Streamed, json_response
 from machpay.serve.routes import Surface
 from machpay.serve.streams import OpenStream, Streams
 from machpay.serve.turn import Turn
@@ -69,8 +69,8 @@ def browser_routes(
 
 class _Browser(Surface):
     async def answer(self, request: Request) -> Response:
-        wants_events = request.method != "POST" or EVENT_STREAM in request.headers.get("accept", "")
-        show = _show_events if wants_events else TextStream
+        as_events = request.method != "POST" or wants_events(request)
+        show = _show_events if as_events else TextStream
         cursor = read_cursor(request)
         if cursor is not None:
             return await self.resume(request, cursor, show)
@@ -165,8 +165,10 @@ class TextStream(Streamed):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the text, or cut it."""
-        with contextlib.suppress(_Incomplete):  # without the last chunk: the server closes it
+        try:
             await super().__call__(scope, receive, send)
+        except _Incomplete:
+            await self.hang_up(receive)
 
 
 class _Incomplete(Exception):

@@ -44,6 +44,12 @@ class Connection:
         abort()
         return True
 
+    def close(self) -> None:
+        """Close it behind what is buffered, wherever the response stands."""
+        close = getattr(self._transport, "close", None)
+        if close is not None:
+            close()
+
     def close_after_response(self) -> None:
         """Close it when the response is complete, so that the client's next request is balanced."""
         if hasattr(self._served, "keep_alive"):

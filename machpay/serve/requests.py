@@ -1,6 +1,7 @@
 """Reading requests: everything a client can get wrong is its own 4xx, never a 500."""
 
 import asyncio
+import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from machpay._options import KEYS, Options
 from machpay._position import Cursor
 from machpay.serve.executions import ApiError
+from machpay.serve.responses import EVENT_STREAM
 
 MAX_BODY_BYTES: Final = 1 << 20
 
@@ -24,6 +26,8 @@ MAX_KEY: Final = 255
 _LINGER_BYTES: Final = 8 << 20
 """So much of a body that is refused is read and dropped, so that its sender sees the answer: a
 connection that is closed with bytes unread is reset, and the answer lost with it."""
+
+_NO_WEIGHT: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 
 _RESERVED: Final = frozenset({"max_cost_usd"})
 
@@ -83,6 +87,18 @@ async def read_object(request: Request, max_body_bytes: int) -> dict[str, Any]:
         ApiError: As for :func:`read_start`.
     """
     return _decode(await _read(request, max_body_bytes))
+
+
+def wants_events(request: Request) -> bool:
+    """Tell whether ``Accept`` names event streams; a wildcard does not, since any client sends it.
+
+    RFC 9110, 12.5.1: media types have no case, and one of weight 0 is not acceptable.
+    """
+    for part in request.headers.get("accept", "").split(","):
+        name, *parameters = (word.strip().lower() for word in part.split(";"))
+        if name == EVENT_STREAM:
+            return not any(_NO_WEIGHT.fullmatch(parameter) for parameter in parameters)
+    return False
 
 
 def read_cursor(request: Request) -> Cursor | None:

@@ -50,8 +50,21 @@ def json_response(
         status: The HTTP status.
         headers: More headers.
     """
+    return json_body(encode_payload(payload), status=status, headers=headers)
+
+
+def json_body(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with JSON that is encoded already.
+
+    Args:
+        body: The JSON.
+        status: The HTTP status.
+        headers: More headers.
+    """
     return Response(
-        encode_payload(payload),
+        body,
         status,
         headers={**_HEADERS, **(headers or {})},
         media_type="application/json",
@@ -117,6 +130,17 @@ class Streamed(EventSourceResponse):
                         await receive()  # the server has noticed, and blames nobody
         finally:
             self._stream.close()
+
+    async def hang_up(self, receive: Receive) -> None:
+        """Close the connection without the end of the body, behind what is on its way.
+
+        Args:
+            receive: As the server gave it.
+        """
+        self._stream.connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._stream.send_timeout):
+                await receive()  # the server has noticed, and blames nobody
 
     def _timed(self, send: Send) -> Send:
         """Time what sse-starlette does not: the head, and the end of the body."""

@@ -45,17 +45,19 @@ from machpay.serve.requests import (
     read_cursor,
     read_idempotency_key,
     read_start,
+    wants_events,
 )
 from machpay.serve.responses import (
-    EVENT_STREAM,
     EventStream,
     error_response,
+    json_body,
     json_response,
     log_lost,
     nothing_follows,
     retry_later,
     was_told_lost,
 )
+from machpay.serve.snapshots import PIECE, Snapshots
 from machpay.serve.streams import OpenStream, Streams
 
 Show: TypeAlias = Callable[[AsyncIterator[bytes], OpenStream], Response]
@@ -117,6 +119,7 @@ class Surface:
         self.executions = executions
         self.streams = streams
         self._drain = drain
+        self._snapshots = Snapshots()
         self.account_of = account_of
         self.max_body_bytes = max_body_bytes
 
@@ -154,7 +157,7 @@ class Surface:
         if not is_chosen_id(execution_id):
             message = f"An id to choose is 1 to 64 of A-Z a-z 0-9 _ ~ -, and not {MINTED!r} first."
             raise ApiError(400, "bad_request", message)
-        if EVENT_STREAM not in request.headers.get("accept", ""):
+        if not wants_events(request):
             asked = await self._read_start(request, execution_id)
             return _accepted(asked, await self._start(asked))
         cursor = _cursor_within(request, execution_id)
@@ -171,7 +174,12 @@ class Surface:
     async def describe(self, request: Request) -> Response:
         """Describe an execution."""
         account = self.account_of(request)
-        return json_response(await self.executions.describe(_execution_id(request), account))
+        execution_id = _execution_id(request)
+        body = await self._snapshots.build(lambda: self.executions.describe(execution_id, account))
+        if len(body) <= PIECE or request.method == "HEAD":
+            return json_body(body)
+        with self.streams.opening(request.receive) as stream:
+            return self._snapshots.answer(body, stream)
 
     async def stream(self, request: Request) -> Response:
         """Stream an execution."""
@@ -219,13 +227,11 @@ class Surface:
         """Answer a request that has a cursor."""
         execution_id, after = cursor
         account = self.account_of(request)
-        if was_told_lost(after):
-            return nothing_follows(request.method)
         try:
             place = await self._locate(execution_id, account, after)
         except Unavailable:
             return retry_later(elsewhere=self._drain.draining)
-        if place is Place.AFTER_END:
+        if place is Place.AFTER_END or was_told_lost(after):
             return nothing_follows(request.method)
         if self._drain.draining:
             return retry_later(elsewhere=True)

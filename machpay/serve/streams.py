@@ -42,7 +42,7 @@ class OpenStream(Turn):
         on_close: Called when it is over.
     """
 
-    __slots__ = ("_on_close", "_resumable", "_timer", "connection", "send_timeout")
+    __slots__ = ("_on_close", "_release", "_resumable", "_timer", "connection", "send_timeout")
 
     def __init__(
         self,
@@ -56,6 +56,11 @@ class OpenStream(Turn):
         self._on_close = on_close
         self._resumable = True
         self._timer: asyncio.TimerHandle | None = None
+        self._release: Callable[[], object] | None = None
+
+    def on_closed(self, release: Callable[[], object]) -> None:
+        """Have a callback called once, when it is over."""
+        self._release = release
 
     def come(self) -> None:
         """Let its turn come; the connection goes with it, for the next one to be balanced anew."""
@@ -85,6 +90,9 @@ class OpenStream(Turn):
     def close(self) -> None:
         """Note that it is over; again and again if you like."""
         self._forget()
+        if self._release is not None:
+            release, self._release = self._release, None
+            release()
         self._on_close(self)
 
     def _forget(self) -> None:

@@ -55,6 +55,21 @@ def test_it_streams_at_once_where_events_are_asked_for(served: Served) -> None:
     assert [event.event for event in check(answer.body)] == ["start", "chunk", "end"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("TEXT/Event-Stream", 200),
+        ("application/json, text/event-stream;q=0.1", 200),
+        ("text/event-stream;q=0", 202),
+        ("text/event-stream; Q=0.00, */*", 202),
+        ("text/event-streams", 202),
+        ("*/*", 202),
+    ],
+)
+def test_what_accept_says_is_read_as_http_has_it(served: Served, accept: str, status: int) -> None:
+    assert put(served, f"Accept: {accept}").status == status
+
+
 @pytest.mark.parametrize("headers", [[], [SSE]], ids=["background", "stream"])
 def test_the_same_start_again_is_the_same_execution(
     served: Served, gates: Gates, headers: list[str]

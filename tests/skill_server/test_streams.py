@@ -223,6 +223,11 @@ def test_a_cursor_beyond_the_log_is_told_so_once(served: Served, position: str) 
     assert (again.status, again.body) == (200, b"")
 
 
+def test_a_made_up_cursor_of_an_unknown_execution_is_refused(served: Served) -> None:
+    """Also one that looks as if its reader had been told that the log is lost."""
+    assert resume(served, "exec_" + "a" * 26 + ".2-0").status == 404
+
+
 def test_heartbeats_in_silence(gates: Gates, drain: Drain) -> None:
     executions = MemoryExecutions(gates.skills, heartbeat=0.02)
     with (

@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -11,6 +13,7 @@ import pytest
 
 from machpay import AsyncMachPay, MachPay
 from ops.system import System
+from tests.skill_server.serving import read_raw, request
 from tests.system.conftest import SETTINGS
 from tests.system.streaming import Stream, numbers, stuck_reader, texts
 from tests.waiting import wait_until
@@ -138,6 +141,53 @@ def test_a_reader_that_takes_nothing_does_not_keep_the_process() -> None:
         log = wait_for_end(system, "edge.1")
         # uvicorn found nothing to wait for.
         assert "3 streams were not over in time and were cut" in log
+
+
+@contextmanager
+def hung_redis(system: System) -> Iterator[None]:
+    assert system.valkey is not None
+    pid = system.valkey.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_nothing_keeps_the_process_for_more_than_a_second_beyond_its_window() -> None:
+    """Neither readers that take nothing, nor a body that never ends, nor a Redis that hangs."""
+    with running(MACHPAY_DRAIN_WINDOW="2") as system, ExitStack() as clients:
+        body = {"input": {"n": 150, "size": 100_000}}
+        with httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http:
+            whole = check(http.post("/v1/skills/bulky/stream", json=body).content)
+        path = f"/v1/executions/{whole[0].data['executionId']}"
+        clients.enter_context(stuck_reader(system.port, f"{path}/stream"))
+        snapshot = clients.enter_context(stuck_reader(system.port, path))
+        assert snapshot.recv(12) == b"HTTP/1.1 200"
+        slow = clients.enter_context(socket.create_connection(("127.0.0.1", system.port), 20))
+        slow.sendall(request("POST", "/v1/skills/count/executions", b"{}")[:-1])
+        with hung_redis(system):
+            starting = clients.enter_context(
+                socket.create_connection(("127.0.0.1", system.port), 20)
+            )
+            starting.sendall(request("POST", "/v1/skills/count/executions", b"{}"))
+            resuming = clients.enter_context(
+                socket.create_connection(("127.0.0.1", system.port), 20)
+            )
+            resuming.sendall(request("GET", f"{path}/stream", b"", f"Last-Event-ID: {whole[0].id}"))
+            edge = system.children["edge.1"]
+            os.kill(edge.pid, signal.SIGTERM)
+            told = time.monotonic()
+            wait_until(lambda: edge.returncode is not None, "the edge ends")
+            assert time.monotonic() - told < 3.0  # what deploy/.env.example promises
+        answer = read_raw(resuming)
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        check_retry_only(answer.body)
+        for unserved in (slow, starting):
+            refused = read_raw(unserved)
+            assert refused.status == 503
+            assert b'"draining"' in refused.body
+        wait_for_end(system, "edge.1")
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

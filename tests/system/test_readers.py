@@ -43,6 +43,35 @@ def rest_of(connection: socket.socket) -> bytes:
     return answer.body
 
 
+def test_readers_of_large_snapshots_that_take_nothing_are_bounded_and_cut() -> None:
+    settings = {**SETTINGS, "MACHPAY_SEND_TIMEOUT": "3"}
+    with (
+        System(processes={"edge": 1, "worker": 1}, settings=settings) as system,
+        httpx.Client(base_url=system.url, timeout=30, trust_env=False) as http,
+        ExitStack() as readers,
+    ):
+        edge = system.children["edge.1"]
+        body = {"input": {"n": 100, "size": SIZE}}
+        whole = check(http.post("/v1/skills/bulky/stream", json=body).content)
+        path = f"/v1/executions/{whole[0].data['executionId']}"
+        assert len(http.get(path).json()["text"]) == 100 * SIZE
+        before = memory(edge, "VmRSS")
+        stuck = [readers.enter_context(stuck_reader(system.port, path)) for _ in range(30)]
+        statuses = [connection.recv(12)[-3:] for connection in stuck]
+        assert {*statuses} == {b"200", b"503"}
+        sent = statuses.count(b"200")
+
+        def all_are_cut() -> bool:
+            return edge.log.read_text().count("took nothing for 3 s and was cut") >= sent
+
+        wait_until(all_are_cut, "all of them are cut")
+        # 64 MiB that are sent, and four at once that are built, of 10 MB each and three times over.
+        grown = memory(edge, "VmHWM") - before
+        assert grown < 200 * MIB, f"the edge grew by {grown / MIB:.0f} MiB"
+        assert len(http.get(path).json()["text"]) == 100 * SIZE
+        assert "ERROR" not in edge.log.read_text()
+
+
 def test_200_readers_that_take_nothing_are_bounded_then_cut_and_can_resume() -> None:
     settings = {**SETTINGS, "MACHPAY_SEND_TIMEOUT": "3"}
     with (
