@@ -3,7 +3,7 @@
 Entry ids are explicit, ``<attempt>-<seq>``: ``seq`` is contiguous from 1 over the whole log, the
 edge's ``start`` is ``0-1``, the claim of attempt *n* and all that it writes is ``n-...``. An id
 ordered like this makes the fence native: Redis refuses ids that go backwards, whoever sends them.
-Attempts are numbered upwards, and with gaps: by the clock, see :func:`attempt_at`.
+Attempts are numbered upwards, and with gaps: by the clock, as :mod:`workers.claim` says.
 
 ``append.lua`` is the only writer. It publishes each batch on the channel of the log's own name in
 the same atomic step, so what a live reader is pushed is, byte for byte and in order, what the log
@@ -41,9 +41,6 @@ RUNNING_MARGIN: Final = 600.0
 
 NewEvent: TypeAlias = tuple[str, bytes]
 """An event to append: its type, and its payload as one line of JSON."""
-
-_MOST_ATTEMPTS: Final = 900_000_000
-"""A cursor's attempt has nine digits: three years of tenths of a second."""
 
 _TERMINAL: Final = frozenset(name.encode() for name in TERMINAL)
 
@@ -123,22 +120,6 @@ class Mark(msgspec.Struct, frozen=True):
 
     worker: str
     at: int
-
-
-def attempt_at(terms: Terms, now: float) -> int:
-    """Tell the least number that an attempt which begins now may have.
-
-    One more than the last one would do, if Redis never forgot: after a failover to a replica that had
-    not seen a claim, the next one would get the same number, and write other content under ids that
-    clients have. So attempts are numbered by how long after the start they begin, in tenths of a
-    second: another claim begins at least a lease later. The first, at once, is 1.
-
-    Args:
-        terms: What was agreed at the start.
-        now: The time, in s since the epoch.
-    """
-    tenths = int(10 * (now - terms.created_at / 1000))
-    return min(max(1, 1 + tenths), _MOST_ATTEMPTS)
 
 
 class Entry(NamedTuple):

@@ -21,7 +21,6 @@ from shared.log import (
     LogError,
     Mark,
     NewEvent,
-    attempt_at,
 )
 from shared.patience import patiently
 from shared.terms import Terms
@@ -35,6 +34,25 @@ T = TypeVar("T")
 MAX_ATTEMPTS: Final = 3
 """How many workers an execution may lose before it is given up (a handler that kills its worker
 must not kill the fleet). A worker that is shut down hands over, and is not lost."""
+
+_MOST_ATTEMPTS: Final = 900_000_000
+"""A cursor's attempt has nine digits: three years of tenths of a second."""
+
+
+def attempt_at(terms: Terms, now: float) -> int:
+    """Tell the least number that an attempt which begins now may have.
+
+    One more than the last one would do, if Redis never forgot: after a failover to a replica that had
+    not seen a claim, the next one would get the same number, and write other content under ids that
+    clients have. So attempts are numbered by how long after the start they begin, in tenths of a
+    second: another claim begins at least a lease later. The first, at once, is 1.
+
+    Args:
+        terms: What was agreed at the start.
+        now: The time, in s since the epoch.
+    """
+    tenths = int(10 * (now - terms.created_at / 1000))
+    return min(max(1, 1 + tenths), _MOST_ATTEMPTS)
 
 
 class Claim(NamedTuple):
