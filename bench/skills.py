@@ -5,6 +5,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
+
+from bench.target import Work, stamp
 from machpay import Skill, SkillInput
 
 burst = Skill(id="burst")
@@ -71,3 +74,18 @@ async def go_on(input: SkillInput) -> AsyncIterator[str]:
     for number in range(done, int(float(input.data["seconds"]) / 0.02)):
         yield f"{number} "
         await asyncio.sleep(0.02)
+
+
+paced = Skill(id="paced", timeout=3600, idle_timeout=3600)
+
+
+@paced.stream_handler
+async def produce(input: SkillInput) -> AsyncIterator[str]:
+    """Do the work of one stream: see :class:`bench.target.Work`."""
+    work = msgspec.convert(input.data, Work)
+    if work.delay:
+        await asyncio.sleep(work.delay)
+    for index in range(work.events):
+        if index and work.interval:
+            await asyncio.sleep(work.interval)
+        yield stamp(index)

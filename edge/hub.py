@@ -245,7 +245,7 @@ class Hub:
             now = loop.time()
             for tail in list(self._tails.values()):
                 if not tail.readers:
-                    await self._leave(tail)
+                    self._leave(tail)
                     continue
                 if now - tail.heard_at >= self._heartbeat and not tail.ended:
                     tail.heard_at = now
@@ -268,13 +268,13 @@ class Hub:
         now = asyncio.get_running_loop().time()
         tail.overdue_at = None if left is None else now + max(left, RETRY_END)
 
-    async def _leave(self, tail: Tail) -> None:
+    def _leave(self, tail: Tail) -> None:
         if tail.idle_ticks < LINGER_TICKS:
             tail.idle_ticks += 1
             return
         tail.closed = True
         del self._tails[tail.execution_id]
-        await self._subscription.unsubscribe(log_key(tail.execution_id))
+        self._subscription.unsubscribe(log_key(tail.execution_id))
 
 
 def frames(execution_id: str, entries: Iterable[Entry]) -> bytes:

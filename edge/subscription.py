@@ -1,6 +1,7 @@
 """One connection that carries every push of this process (sharded pub/sub, SSUBSCRIBE).
 
-redis-py 5 has no asyncio client for sharded pub/sub, so this speaks to a bare connection.
+redis-py 5 has no asyncio client for sharded pub/sub, so this speaks to a bare connection, and pushes
+are handed on where they are read, without a task in between.
 Pushes are only an accelerator: whatever is lost while the connection is down is read from the log
 afterwards, which is what ``on_connect`` is for.
 """
@@ -10,14 +11,16 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
-from redis.asyncio import Connection
-from redis.exceptions import RedisError
+import hiredis
+from redis.exceptions import ConnectionError, RedisError
 
 from shared.cancellation import cancelled
-from shared.redis import CONNECT_TIMEOUT, dedicated_connection
+from shared.redis import dedicated_connection
 from shared.telemetry import Outage
+from shared.wire import Wire
 
 logger: Final = logging.getLogger("machpay.subscription")
 
@@ -52,7 +55,10 @@ class Subscription:
         self._on_connect = on_connect
         self._outage = Outage(logger, "nothing is pushed")
         self._pause = RECONNECT_FIRST
-        self._connection: Connection | None = None
+        self._wire: Wire | None = None
+        self._pending = False
+        self._heard = False
+        self._refusal: Exception | None = None
         self._channels: set[str] = set()
         self._acks: dict[str, asyncio.Future[None]] = {}
         self._unanswered: Counter[str] = Counter()
@@ -64,76 +70,75 @@ class Subscription:
             ConnectionError: The connection is down. The channel is subscribed when it is up again.
         """
         self._channels.add(channel)
-        if self._connection is None:
-            raise ConnectionError("the subscription connection is down")
         ack = self._acks.get(channel)
         if ack is None:
+            self._send("SSUBSCRIBE", channel)
             ack = self._acks[channel] = asyncio.get_running_loop().create_future()
             self._unanswered[channel] += 1
-            try:
-                await self._send(self._connection, "SSUBSCRIBE", channel)
-            except BaseException:
-                # Never sent: nobody may wait for its answer.
-                self._acks.pop(channel, None)
-                self._unanswered[channel] -= 1
-                raise
         # Answered, or the connection is given up for its silence: see PING_EVERY.
         await asyncio.shield(ack)
 
-    async def unsubscribe(self, channel: str) -> None:
+    def unsubscribe(self, channel: str) -> None:
         """Unsubscribe; at once as far as callbacks go."""
         self._channels.discard(channel)
         # Who subscribes again must not take the answer to an earlier command for its own.
         _fail(self._acks.pop(channel, None), "unsubscribed")
-        if self._connection is not None:
-            try:
-                await self._send(self._connection, "SUNSUBSCRIBE", channel)
-            except (RedisError, OSError):
-                logger.debug("%s: not unsubscribed, the connection is down", channel)
+        with suppress(ConnectionError):
+            self._send("SUNSUBSCRIBE", channel)
 
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
         while not cancelled():
-            connection = dedicated_connection(self._url)
             try:
-                async with asyncio.timeout(2 * CONNECT_TIMEOUT):
-                    await connection.connect()  # type: ignore[no-untyped-call]
-                await self._serve(connection)
+                await self._serve()
             except (RedisError, OSError) as error:
                 self._outage.goes_on(error)
             finally:
                 self._lose()
-                await connection.disconnect(nowait=True)
             await asyncio.sleep(random.uniform(self._pause / 2, self._pause))  # noqa: S311 - jitter
             self._pause = min(2 * self._pause, RECONNECT_CAP)
 
-    async def _serve(self, connection: Connection) -> None:
-        # In one go and in this order: what is subscribed while we wait for Redis comes after it.
-        self._connection = connection
-        for channel in tuple(self._channels):
-            self._unanswered[channel] += 1
-            await self._send(connection, "SSUBSCRIBE", channel)
-        await self._send(connection, "PING")
-        pending = True
-        silent = 0
-        while silent < 2 and not cancelled():
-            try:
-                async with asyncio.timeout(PING_EVERY):
-                    reply = await connection.read_response(disconnect_on_error=False)
-            except TimeoutError:
-                silent += 1
-                await self._send(connection, "PING")
-                continue
+    async def _serve(self) -> None:
+        lost = asyncio.Event()
+        wire = await Wire.open(dedicated_connection(self._url), self._replied, lost.set)
+        try:
+            # In one go and in this order: what is subscribed from now on comes after it.
+            self._wire = wire
+            self._pending, self._heard, self._refusal = True, False, None
+            for channel in tuple(self._channels):
+                self._unanswered[channel] += 1
+                self._send("SSUBSCRIBE", channel)
+            self._send("PING")
             silent = 0
-            # A pong is a bare word while nothing is subscribed, and a list of two afterwards.
-            if pending and (reply == b"PONG" or reply[0] == b"pong"):
-                pending = False
-                self._pause = RECONNECT_FIRST
-                self._outage.is_over()
-                self._on_connect()
-            if isinstance(reply, list):
-                self._dispatch(reply)
-        raise ConnectionError(f"no answer for {2 * PING_EVERY:.0f} s")
+            while silent < 2 and not lost.is_set() and not cancelled():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PING_EVERY):
+                        await lost.wait()
+                silent = 0 if self._heard else silent + 1
+                self._heard = False
+                if not lost.is_set():
+                    self._send("PING")
+        finally:
+            wire.close()
+        if self._refusal is not None:
+            raise self._refusal
+        if not lost.is_set():
+            raise ConnectionError(f"no answer for {2 * PING_EVERY:.0f} s")
+        raise ConnectionError("the connection was lost")
+
+    def _replied(self, reply: Any) -> None:
+        self._heard = True
+        # A pong is a bare word while nothing is subscribed, and a list of two afterwards.
+        if self._pending and (reply == b"PONG" or (isinstance(reply, list) and reply[0] == b"pong")):
+            self._pending = False
+            self._pause = RECONNECT_FIRST
+            self._outage.is_over()
+            self._on_connect()
+        if isinstance(reply, list):
+            self._dispatch(reply)
+        elif isinstance(reply, Exception) and self._wire is not None:
+            self._refusal = reply
+            self._wire.close()
 
     def _dispatch(self, reply: list[Any]) -> None:
         kind = reply[0]
@@ -151,16 +156,16 @@ class Subscription:
                     ack.set_result(None)
 
     def _lose(self) -> None:
-        self._connection = None
+        self._wire = None
         self._unanswered.clear()
         acks, self._acks = self._acks, {}
         for ack in acks.values():
             _fail(ack, "the subscription connection was lost")
 
-    @staticmethod
-    async def _send(connection: Connection, *command: str) -> None:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await connection.send_command(*command, check_health=False)
+    def _send(self, *command: str) -> None:
+        if self._wire is None:
+            raise ConnectionError("the subscription connection is down")
+        self._wire.write(hiredis.pack_command(command))  # type: ignore[arg-type] # its stub says one
 
 
 def _fail(ack: "asyncio.Future[None] | None", reason: str) -> None:

@@ -175,6 +175,7 @@ class EventLog:
         self._retention_ms = int(retention * 1000)
         self._append = load_script(redis, "shared", "append.lua")
         self._bar = load_script(redis, "shared", "bar.lua")
+        self._describe = load_script(redis, "shared", "describe.lua")
         for command in ("XRANGE", "XREVRANGE"):
             redis.set_response_callback(command, _raw)  # type: ignore[arg-type] # stub wants **kwargs: Any
 
@@ -352,18 +353,13 @@ class EventLog:
         Returns:
             ``None`` when there is no log: nothing, or something foreign under its key.
         """
-        key = log_key(execution_id)
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.xrange(key, "-", "+", 1)
-                pipe.xrevrange(key, "+", "-", 1)
-                pipe.xrange(key, str(at), str(at), 1)
-                head, tail, here = await pipe.execute()
+            head, tail, found = await self._describe([log_key(execution_id)], [str(at)])
             fields = head[0][1] if head else []
             if len(fields) < 6 or fields[4] != b"o":
                 return None
             last = Entry(tail[0][0], tail[0][1][1], tail[0][1][3])
-            return Summary(decode_terms(fields[5]), last, bool(here))
+            return Summary(decode_terms(fields[5]), last, bool(found))
         except msgspec.DecodeError:
             return None
         except ResponseError as error:

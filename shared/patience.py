@@ -35,7 +35,14 @@ async def patiently(
         RedisError: Redis refuses for a reason that waiting won't mend.
         Exception: What else the work raises.
     """
-    outage = Outage(logger, f"{what} waits")
+    try:
+        # Nearly always all there is: no timer for it, since a command has a deadline of its own.
+        return await work()
+    except (RedisError, OSError) as error:
+        if not is_away(error):
+            raise
+        outage = Outage(logger, f"{what} waits")
+        outage.goes_on(error)
     pause = FIRST_PAUSE
     async with asyncio.timeout(limit):
         while not cancelled():

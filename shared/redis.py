@@ -1,9 +1,11 @@
 """Connections to Redis: the one place that knows about time-outs, retries and pools."""
 
+import hashlib
 import re
 from collections.abc import Awaitable, Iterable
+from functools import partial
 from importlib.resources import files
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import msgspec
 from arq.connections import ArqRedis
@@ -27,6 +29,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from shared.line import Line
+
 Client: TypeAlias = Redis
 
 COMMAND_TIMEOUT: Final = 5.0
@@ -34,6 +38,9 @@ COMMAND_TIMEOUT: Final = 5.0
 
 CONNECT_TIMEOUT: Final = 2.0
 """How long opening a connection may take, in s."""
+
+_BLOCKING: Final = frozenset({"BLPOP", "BRPOP", "BLMOVE", "BZPOPMIN", "XREAD", "WAIT"})
+"""Commands that may block in Redis: everything behind them on a line would wait."""
 
 _AWAY: Final = (
     ConnectionError,
@@ -123,6 +130,43 @@ class Script(Protocol):
         ...
 
 
+class _OverALine:
+    """Makes a redis-py client send what does not block over one :class:`~shared.line.Line`.
+
+    Only its blocking commands and pipelines take connections from the pool.
+
+    Attributes:
+        line: That one.
+    """
+
+    line: Line
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command and parse its reply."""
+        name = args[0]
+        if name in _BLOCKING:
+            return await super().execute_command(*args, **options)  # type: ignore[misc]
+        reply = await self.line.execute((*name.split(), *args[1:]) if " " in name else args)
+        callback = self.response_callbacks.get(name)  # type: ignore[attr-defined]
+        if callback is None:
+            return reply
+        options.pop("keys", None)  # for redis-py's own cache
+        return callback(reply, **options)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close all connections."""
+        self.line.close()
+        await super().aclose(close_connection_pool)  # type: ignore[misc]
+
+
+class _Client(_OverALine, Redis):  # type: ignore[misc] # redis-py's own mixins disagree
+    pass
+
+
+class _QueueClient(_OverALine, ArqRedis):  # type: ignore[misc] # the same
+    pass
+
+
 def connect(url: str) -> Client:
     """Make a client for short commands.
 
@@ -134,7 +178,9 @@ def connect(url: str) -> Client:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
     """
-    return Redis.from_pool(_pool(url))
+    client = cast(_Client, _Client.from_pool(_pool(url)))
+    client.line = _line(url)
+    return client
 
 
 def connect_queue(url: str) -> ArqRedis:
@@ -143,11 +189,13 @@ def connect_queue(url: str) -> ArqRedis:
     Args:
         url: As for :func:`connect`.
     """
-    return ArqRedis(
+    client = _QueueClient(
         _pool(url),
         job_serializer=encode_job,
         job_deserializer=msgspec.msgpack.decode,
     )
+    client.line = _line(url)
+    return client
 
 
 def encode_job(value: Any) -> bytes:
@@ -156,17 +204,37 @@ def encode_job(value: Any) -> bytes:
 
 
 def dedicated_connection(url: str) -> Connection:
-    """Make a single connection outside any pool, for a subscription. Not yet connected.
+    """Make a single connection outside any pool, for a :class:`~shared.wire.Wire`. Not yet connected.
 
     Args:
         url: As for :func:`connect`.
     """
-    pool = ConnectionPool(
-        **_options(url),
-        socket_timeout=None,
-    )
+    pool = ConnectionPool(**_options(url), socket_timeout=CONNECT_TIMEOUT)
     connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
+
+
+class _LineScript:
+    """Runs a script over a line, with as little in between as there can be.
+
+    Args:
+        line: The line.
+        source: In Lua.
+    """
+
+    def __init__(self, line: Line, source: str) -> None:
+        self._line = line
+        self._source = source
+        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: list[str], args: list[Any]) -> Any:
+        """Run it."""
+        try:
+            return await self._line.execute(("EVALSHA", self._sha, len(keys), *keys, *args))
+        except ResponseError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await self._line.execute(("EVAL", self._source, len(keys), *keys, *args))
 
 
 def load_script(client: Client, package: str, name: str) -> Script:
@@ -178,8 +246,15 @@ def load_script(client: Client, package: str, name: str) -> Script:
         name: Its file name.
     """
     source = files(package).joinpath(name).read_text(encoding="utf-8")
+    line: Line | None = getattr(client, "line", None)
+    if line is not None:
+        return _LineScript(line, source)
     script: Script = client.register_script(source)
     return script
+
+
+def _line(url: str) -> Line:
+    return Line(partial(dedicated_connection, url), COMMAND_TIMEOUT)
 
 
 def _pool(url: str) -> ConnectionPool:

@@ -68,10 +68,10 @@ def test_a_write_to_a_closed_connection_is_away_on_uvloop_too(valkey: EmbeddedVa
         with pytest.raises(ConnectionError):
             await connection.send_command("PING")
         async with connect(valkey.url) as client:
-            await client.ping()
+            assert await client.blpop(["nothing"], 0.01) is None  # what blocks takes from the pool
             (pooled,) = client.connection_pool._available_connections
             close(pooled)
-            assert await client.ping()
+            assert await client.blpop(["nothing"], 0.01) is None
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(write())
