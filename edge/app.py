@@ -23,6 +23,7 @@ from machpay.serve.inflight import InFlight
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
+from shared.garbage import look_less_often
 from shared.jobs import Queue
 from shared.ledger import Ledger
 from shared.log import EventLog
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        look_less_often()
         with drain.on_signals():
             async with executions.running():
                 yield

@@ -129,7 +129,9 @@ class Subscription:
     def _replied(self, reply: Any) -> None:
         self._heard = True
         # A pong is a bare word while nothing is subscribed, and a list of two afterwards.
-        if self._pending and (reply == b"PONG" or (isinstance(reply, list) and reply[0] == b"pong")):
+        if self._pending and (
+            reply == b"PONG" or (isinstance(reply, list) and reply[0] == b"pong")
+        ):
             self._pending = False
             self._pause = RECONNECT_FIRST
             self._outage.is_over()

@@ -78,19 +78,28 @@ class _Buffer:
         self.waiting_since: float | None = None
 
     def put(self, item: object) -> bool:
-        """Add an item, from any thread; tell whether there is room for another one."""
+        """Add an item, from the loop's thread; tell whether there is room for another one."""
+        room = self._add(item)
+        self._ready.set()
+        return room
+
+    def put_from_thread(self, item: object) -> bool:
+        """Add an item, from any other thread; tell whether there is room for another one."""
         with self._lock:
-            if self.closed:
-                return False
-            self._items.append(item)
-            self._characters += len(item if type(item) is str else getattr(item, "text", ""))
-            room = not self._full()
+            room = self._add(item)
             tell, self._told = not self._told, True
         # One wake-up for all that gathers until the reader takes it: a wake-up costs a write to
         # the loop's self-pipe and a switch of threads, an item costs neither.
         if tell:
             self._tell(self._ready.set)
         return room
+
+    def _add(self, item: object) -> bool:
+        if self.closed:
+            return False
+        self._items.append(item)
+        self._characters += len(item if type(item) is str else getattr(item, "text", ""))
+        return not self._full()
 
     def wait_in_thread(self) -> bool:
         """Block the calling thread until there is room; False when nobody reads any more."""
@@ -281,7 +290,7 @@ class Batches:
                 await close()
 
     def _pull(self, outputs: Iterable[object]) -> None:
-        put, accept = self._buffer.put, self._accept
+        put, accept = self._buffer.put_from_thread, self._accept
         try:
             for output in outputs:
                 if not put(accept(output)) and not self._buffer.wait_in_thread():
@@ -333,7 +342,7 @@ class Batches:
         if _is_iterable(result):
             self._pull(result)
         elif result is not None:
-            self._buffer.put(self._accept(result))
+            self._buffer.put_from_thread(self._accept(result))
         return None
 
 

@@ -8,6 +8,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import func
 
 from machpay.skill import Skill
+from shared.garbage import look_less_often
 from shared.jobs import FUNCTION
 from shared.ledger import Ledger
 from shared.log import EventLog
@@ -49,6 +50,7 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
         on_hand_over=executor.shut_down,
     )
     registry = Registry(queue)
+    look_less_often()
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(worker.async_run(), name="worker")

@@ -7,15 +7,15 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from machpay._endings import LOG_LOST
 from machpay._position import Cursor, Position
 from machpay._wire import HEARTBEAT, encode_payload, frame, retry_line
 from machpay.serve.executions import ApiError, Unavailable
-from machpay.serve.streams import TOOK_NOTHING, OpenStream
+from machpay.serve.streams import OpenStream
 
 logger: Final = logging.getLogger("machpay.serve")
 
@@ -28,8 +28,10 @@ RETRY_LATER_MS: Final = (1000, 3000)
 
 EVENT_STREAM: Final = "text/event-stream"
 
-CUT_WITHIN: Final = 1.0
-"""How long a server may take to notice that its connection was cut, in s."""
+AT_A_STRETCH: Final = 8
+"""How many blocks are sent until others get their turn. A send suspends only when the client is behind:
+without this, a long replay to a fast client keeps the loop to itself, and never even notices that the
+client has left."""
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _STREAM_HEADERS: Final = {**_HEADERS, "X-Accel-Buffering": "no"}
@@ -88,13 +90,18 @@ def error_response(error: ApiError, *, headers: Mapping[str, str] | None = None)
 
 
 class Streamed(EventSourceResponse):
-    """A response that streams; sse-starlette watches the connection, the bytes are ours.
+    """A response that streams: sse-starlette's, with another way to send.
+
+    sse-starlette 3.7 runs four tasks for a response, and a time-out and a log call for each send; it
+    holds 42 KB for a reader that waits. Here one task sends, one waits for the client to leave, and
+    whether a client takes anything is looked at from outside (:class:`machpay.serve.streams.Streams`).
 
     Args:
         content: The body's blocks.
         stream: What is open for as long as the response goes on.
         headers: Its headers.
         media_type: Its content type.
+        preface: Goes in front of the first block that is no heartbeat, or makes a last one.
     """
 
     def __init__(
@@ -104,32 +111,63 @@ class Streamed(EventSourceResponse):
         *,
         headers: Mapping[str, str],
         media_type: str = EVENT_STREAM,
+        preface: bytes = b"",
     ) -> None:
-        super().__init__(
-            content,
-            headers=headers,
-            media_type=media_type,
-            ping=0,
-            send_timeout=stream.send_timeout,
-        )
+        super().__init__(content, headers=headers, media_type=media_type)
+        self._blocks = content
         self._stream = stream
+        self._preface = preface
         # HTTP/2 has no such header, and uvicorn knows better when it drains.
         del self.headers["Connection"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
         """Stream until the content ends, the client leaves or takes nothing for too long."""
+        limit = asyncio.timeout(None)
+        self._stream.on_stuck(limit)
         try:
-            await super().__call__(scope, receive, self._timed(send))
-        except SendTimeoutError:
-            # Returning without the last chunk makes the server close the connection; but not
-            # before the client has taken what is buffered.
-            logger.info(TOOK_NOTHING, self._stream.send_timeout)
-            if self._stream.connection.cut():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CUT_WITHIN):
-                        await receive()  # the server has noticed, and blames nobody
+            async with limit:
+                leaving = asyncio.create_task(_leave(receive, limit))
+                try:
+                    await self._send_all(send)
+                finally:
+                    leaving.cancel()
+        except TimeoutError:
+            if not limit.expired():
+                raise
         finally:
             self._stream.close()
+
+    async def _send_all(self, send: Send) -> None:
+        stream, blocks = self._stream, self._blocks
+        head = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        await stream.sent(send(head))
+        count = 0
+        try:
+            async for block in blocks:
+                if self._preface and block != HEARTBEAT:
+                    block, self._preface = self._preface + block, b""  # noqa: PLW2901 - still that block
+                await stream.sent(
+                    send({"type": "http.response.body", "body": block, "more_body": True})
+                )
+                count += 1
+                if count % AT_A_STRETCH == 0:
+                    await asyncio.sleep(0)
+        except Exception as error:
+            if not self.ends_by(error):
+                raise
+        finally:
+            close = getattr(blocks, "aclose", None)
+            if close is not None:
+                await close()
+        await stream.sent(send({"type": "http.response.body", "body": self._preface}))
+
+    def ends_by(self, error: Exception) -> bool:  # noqa: ARG002 - for subclasses
+        """Tell whether the response is complete although its content broke."""
+        return False
 
     async def hang_up(self, receive: Receive) -> None:
         """Close the connection without the end of the body, behind what is on its way.
@@ -142,20 +180,23 @@ class Streamed(EventSourceResponse):
             async with asyncio.timeout(self._stream.send_timeout):
                 await receive()  # the server has noticed, and blames nobody
 
-    def _timed(self, send: Send) -> Send:
-        """Time what sse-starlette does not: the head, and the end of the body."""
 
-        async def timed(message: Message) -> None:
-            if message.get("more_body"):
-                await send(message)
-            else:
-                await self._send_with_timeout(send, message)
-
-        return timed
+async def _leave(receive: Receive, limit: asyncio.Timeout) -> None:
+    """Wait until the client has left, then end what it was sent."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    limit.reschedule(asyncio.get_running_loop().time())
 
 
 class EventStream(Streamed):
     """An SSE response.
+
+    It begins with a jittered ``retry:``, inside the first event's block: not in front of a heartbeat,
+    and never in a block of its own, since six clients turn such a block into a phantom event. A stream
+    that ends before its first event still says ``retry:``, so that a client waits before it comes back.
+
+    The frames ending by an error ends the response on the same boundary as any drain would: the client
+    resumes, and whether that works is for the next request to find out.
 
     Args:
         frames: Blocks that end on an event boundary, or heartbeats.
@@ -170,40 +211,20 @@ class EventStream(Streamed):
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(with_retry(frames), stream, headers={**_STREAM_HEADERS, **(headers or {})})
+        super().__init__(
+            frames,
+            stream,
+            headers={**_STREAM_HEADERS, **(headers or {})},
+            preface=retry_line(random.randint(*RETRY_MS)),  # noqa: S311 - spreads, hides nothing
+        )
 
-
-async def with_retry(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Put a jittered ``retry:`` in front of the first event, inside its block.
-
-    Not in front of a heartbeat, and never in a block of its own: six clients turn such a block into
-    a phantom event. A stream that ends before its first event still says ``retry:``, so that a
-    client waits before it comes back.
-
-    The frames ending by an error ends the response on the same boundary as any drain would: the
-    client resumes, and whether that works is for the next request to find out.
-    """
-    retry = retry_line(random.randint(*RETRY_MS))  # noqa: S311 - spreads, hides nothing
-    try:
-        async for block in frames:
-            if retry and block != HEARTBEAT:
-                yield retry + block
-                retry = b""
-            else:
-                yield block
-            # A send suspends only when the client is behind. Without this, a long replay to a fast
-            # client keeps the loop to itself, and never even notices that the client has left.
-            await asyncio.sleep(0)
-    except Unavailable:
-        logger.warning("a stream ended early: the store cannot be reached")
-    except Exception:
-        logger.exception("a stream ended early")
-    finally:
-        close = getattr(frames, "aclose", None)
-        if close is not None:
-            await close()
-    if retry:
-        yield retry
+    def ends_by(self, error: Exception) -> bool:
+        """Say that it ended early."""
+        if isinstance(error, Unavailable):
+            logger.warning("a stream ended early: the store cannot be reached")
+        else:
+            logger.error("a stream ended early", exc_info=error)
+        return True
 
 
 def retry_later(*, elsewhere: bool = False) -> Response:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from starlette.types import Receive
@@ -25,6 +25,13 @@ SEND_TIMEOUT: Final = 30.0
 """A client that takes nothing for so long, in s, is cut; it can resume."""
 
 TOOK_NOTHING: Final = "a client took nothing for %g s and was cut"
+
+LOOK_EVERY: Final = 1.0
+"""How often to look whether clients take what they are sent, in s, or more often with a short
+``send_timeout``."""
+
+CUT_WITHIN: Final = 1.0
+"""How long a server may take to notice that its connection was cut, in s."""
 
 AGES: Final = (0.8, 1.2)
 """Between which parts of the maximal age streams go: those that came together don't go together."""
@@ -42,7 +49,16 @@ class OpenStream(Turn):
         on_close: Called when it is over.
     """
 
-    __slots__ = ("_on_close", "_release", "_resumable", "_timer", "connection", "send_timeout")
+    __slots__ = (
+        "_limit",
+        "_on_close",
+        "_release",
+        "_resumable",
+        "_sending_since",
+        "_timer",
+        "connection",
+        "send_timeout",
+    )
 
     def __init__(
         self,
@@ -57,6 +73,35 @@ class OpenStream(Turn):
         self._resumable = True
         self._timer: asyncio.TimerHandle | None = None
         self._release: Callable[[], object] | None = None
+        self._sending_since: float | None = None
+        self._limit: asyncio.Timeout | None = None
+
+    async def sent(self, sending: Awaitable[None]) -> None:
+        """Wait until something is sent; while that takes, the client counts as one that takes nothing."""
+        self._sending_since = asyncio.get_running_loop().time()
+        await sending
+        self._sending_since = None
+
+    def on_stuck(self, limit: asyncio.Timeout) -> None:
+        """Have the response ended by a limit when its client takes nothing for too long."""
+        self._limit = limit
+
+    def look(self, now: float) -> None:
+        """Cut the connection when its client takes nothing for too long.
+
+        Args:
+            now: The loop's clock, in s.
+        """
+        since = self._sending_since
+        if since is None or now - since < self.send_timeout:
+            return
+        self._sending_since = None
+        logger.info(TOOK_NOTHING, self.send_timeout)
+        # The server notices, and tells the response that its client is gone. Just ending the response
+        # would make it wait until the client has taken what is buffered.
+        noticed = now + CUT_WITHIN if self.connection.cut() else now
+        if self._limit is not None:
+            self._limit.reschedule(noticed)
 
     def on_closed(self, release: Callable[[], object]) -> None:
         """Have a callback called once, when it is over."""
@@ -143,6 +188,7 @@ class Streams:
         self._closing: dict[object, tuple[Connection, asyncio.TimerHandle]] = {}
         self._leave_by: float | None = None
         self._when_gone: Callable[[], object] | None = None
+        self._looking: asyncio.TimerHandle | None = None
 
     def open(self, receive: Receive) -> OpenStream:
         """Open a stream; its response closes it.
@@ -152,11 +198,26 @@ class Streams:
         """
         stream = OpenStream(Connection(receive), self._send_timeout, self._closed)
         self._open.add(stream)
+        self._look_after()
         if self._max_age is not None:
             stream.come_within(*(part * self._max_age for part in AGES))
         if self._leave_by is not None:
             self._usher(stream, self._leave_by)
         return stream
+
+    def _look_after(self) -> None:
+        """Look whether clients take what they are sent, for as long as there are any."""
+        if self._looking is None:
+            every = min(LOOK_EVERY, self._send_timeout / 4)
+            self._looking = asyncio.get_running_loop().call_later(every, self._look_at_clients)
+
+    def _look_at_clients(self) -> None:
+        self._looking = None
+        now = asyncio.get_running_loop().time()
+        for stream in self._open:
+            stream.look(now)
+        if self._open:
+            self._look_after()
 
     @contextlib.contextmanager
     def opening(self, receive: Receive) -> Iterator[OpenStream]:

@@ -15,7 +15,7 @@ from redis.exceptions import (
 )
 
 from ops.valkey import EmbeddedValkey
-from shared.redis import _ClosedIsAway, connect, dedicated_connection, is_away
+from shared.redis import Client, _ClosedIsAway, connect, dedicated_connection, is_away
 from workers.__main__ import loop_factory
 
 
@@ -59,6 +59,11 @@ def close(connection: AbstractConnection) -> None:
     connection._writer.transport.abort()
 
 
+async def wait_for_nothing(client: Client) -> object:
+    found: object = await client.blpop(["nothing"], 0.01)  # type: ignore[misc,arg-type]
+    return found
+
+
 def test_a_write_to_a_closed_connection_is_away_on_uvloop_too(valkey: EmbeddedValkey) -> None:
     async def write() -> None:
         connection = dedicated_connection(valkey.url)
@@ -68,10 +73,10 @@ def test_a_write_to_a_closed_connection_is_away_on_uvloop_too(valkey: EmbeddedVa
         with pytest.raises(ConnectionError):
             await connection.send_command("PING")
         async with connect(valkey.url) as client:
-            assert await client.blpop(["nothing"], 0.01) is None  # what blocks takes from the pool
+            assert await wait_for_nothing(client) is None  # what blocks takes from the pool
             (pooled,) = client.connection_pool._available_connections
             close(pooled)
-            assert await client.blpop(["nothing"], 0.01) is None
+            assert await wait_for_nothing(client) is None
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(write())

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from sse_starlette.sse import AppStatus
+from starlette.types import Message, Receive, Send
 
 from machpay.serve.drain import Drain
-from machpay.serve.responses import with_retry
+from machpay.serve.responses import EventStream
 from machpay.serve.server import serve
+from machpay.serve.streams import Streams
 from machpay.skill import Skill
 from tests.skill_server.serving import Raw, parse_raw, read_raw, request
 from tests.wire import check
@@ -233,18 +235,45 @@ def test_outside_of_the_main_thread_no_handler_is_touched(handlers: list[int]) -
 # ---- retry
 
 
+async def nothing_comes() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def respond(
+    source: AsyncIterator[bytes], send: Send, receive: Receive = nothing_comes
+) -> None:
+    stream = Streams().open(receive)
+    await EventStream(source, stream)({"type": "http"}, receive, send)
+
+
 async def blocks(*items: bytes) -> list[bytes]:
+    """What is sent of a stream with such blocks, the end of the body last."""
+
     async def source():
         for item in items:
             yield item
 
-    return [block async for block in with_retry(source())]
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["body"])
+
+    await respond(source(), send)
+    return sent
 
 
 async def test_retry_goes_into_the_first_events_block() -> None:
-    first, second, third, fourth = await blocks(b":\n", b":\n", b"event: a\n", b"event: b\n")
-    assert (first, second, fourth) == (b":\n", b":\n", b"event: b\n")
+    first, second, third, fourth, end = await blocks(b":\n", b":\n", b"event: a\n", b"event: b\n")
+    assert (first, second, fourth, end) == (b":\n", b":\n", b"event: b\n", b"")
     assert re.fullmatch(rb"retry: \d{3,4}\nevent: a\n", third)
+
+
+async def test_a_stream_without_events_says_retry_all_the_same() -> None:
+    heartbeat, retry = await blocks(b":\n")
+    assert heartbeat == b":\n"
+    assert re.fullmatch(rb"retry: \d{3,4}\n", retry)
 
 
 async def test_retry_is_spread() -> None:
@@ -255,39 +284,61 @@ async def test_retry_is_spread() -> None:
 
 
 async def test_a_source_that_never_waits_leaves_the_loop_to_others() -> None:
+    sent = 0
+
     async def source():
         while True:
             yield b"x"
 
-    turns = 0
+    async def send(_message: Message) -> None:
+        nonlocal sent
+        sent += 1
 
-    async def other() -> None:
-        nonlocal turns
-        while turns < 10:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(other())
-    frames = with_retry(source())
-    for _ in range(12):
-        await anext(frames)
-    assert turns == 10
-    await task
-    await frames.aclose()  # type: ignore[attr-defined]
+    task = asyncio.create_task(respond(source(), send))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert 10 < sent < 200
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
-async def test_a_reader_that_leaves_closes_the_source() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_reader_that_leaves_closes_the_source(waits: bool) -> None:
     closed = False
+    began = asyncio.Event()
 
     async def source():
         nonlocal closed
         try:
             while True:
+                began.set()
                 yield b"x"
+                if waits:
+                    await asyncio.Event().wait()
         finally:
             closed = True
 
-    frames = with_retry(source())
-    await anext(frames)
-    await frames.aclose()  # type: ignore[attr-defined]
+    async def leave() -> Message:
+        await began.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    await respond(source(), send, leave)
     assert closed
+
+
+async def test_a_source_that_breaks_ends_the_response_cleanly() -> None:
+    async def source():
+        yield b"event: a\n\n"
+        raise ValueError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await respond(source(), send)
+    assert sent[-1] == {"type": "http.response.body", "body": b""}
