@@ -18,7 +18,7 @@ start on them and connect, but are held in arq's ``on_startup`` until all are up
 from when they are let go until the queue is empty. So neither enqueueing nor starting processes
 counts, nor does a first wait of ``poll_delay``: arq polls at once. ``max_jobs`` is 100, the rest is
 stock: a worker looks at 500 ids (5 * ``max_jobs``) in each 0.5 s, so 1,000 jobs/s is the most that it
-can do, and workers look at the same 500.
+can do in the long run (its first poll comes on top), and all workers look at the same 500.
 """
 
 import asyncio
