@@ -69,9 +69,9 @@ def _judge(
     lost = twice = 0
     for reader in opened:
         seen: list[Seen] = list(reader.seen())
-        indexes = [one.index for one in seen]
-        lost += events - len(set(indexes) & set(range(events)))
-        twice += len(indexes) - len(set(indexes))
+        numbers = [one.number for one in seen]
+        lost += events - len(set(numbers) & set(range(events)))
+        twice += len(numbers) - len(set(numbers))
         times += [one.latency_ms for one in seen if began <= one.got < ended]
     times.sort()
     return Delivered(

@@ -26,12 +26,12 @@ class Seen(NamedTuple):
     """A chunk of a stream, as a reader got it.
 
     Attributes:
-        index: Which one, from 0.
+        number: Which one, from 0.
         made: When its producer made it, in monotonic ns.
         got: When it arrived here, in monotonic ns.
     """
 
-    index: int
+    number: int
     made: int
     got: int
 

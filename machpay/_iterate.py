@@ -151,9 +151,10 @@ class _Buffer:
         Raises:
             HandlerFailed: The handler raised, after the items it had yielded before.
         """
-        # At least one real suspension per batch: a handler that is always ahead must not keep the
-        # loop from its timers and its other streams.
-        await asyncio.sleep(0)
+        if self._items:
+            # At least one real suspension per batch: a handler that is always ahead must not keep the
+            # loop from its timers and its other streams.
+            await asyncio.sleep(0)
         while True:
             if self._expired is not None:
                 raise self._expired

@@ -76,16 +76,26 @@ class Line:
         return await self._ask(command)
 
     async def _ask(self, command: Command) -> Any:
-        wire = self._wire
-        while wire is None or not wire.writable.is_set():
-            if wire is None:
+        while self._wire is None or not self._wire.writable.is_set():
+            if self._wire is None:
                 await self._open()
             else:
-                await wire.writable.wait()
-            wire = self._wire
+                await self._wire.writable.wait()
+        return await self.send(command)
+
+    def send(self, command: Command) -> "asyncio.Future[Any]":
+        """Send a command without waiting for anything, or trying again.
+
+        Returns:
+            Its reply; or it fails, as :meth:`execute` does, and with a ConnectionError too when the
+            connection is not open, or the kernel takes no more.
+        """
         loop = asyncio.get_running_loop()
-        packed = hiredis.pack_command(command)
         future = loop.create_future()
+        if self._wire is None or not self._wire.writable.is_set():
+            future.set_exception(ConnectionError("the connection is not open, or full"))
+            return future
+        packed = hiredis.pack_command(command)
         self._waiting.append((future, loop.time()))
         if not self._outgoing:
             loop.call_soon(self._flush)
@@ -93,10 +103,7 @@ class Line:
         self._gathered += len(packed)
         if self._gathered > FLUSH_BYTES:
             self._flush()
-        reply = await future
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        return future
 
     def _flush(self) -> None:
         if not self._outgoing or self._wire is None:
@@ -133,7 +140,11 @@ class Line:
 
     def _replied(self, reply: Any) -> None:
         future, _ = self._waiting.popleft()
-        if not future.done():
+        if future.done():
+            return  # whoever asked does not wait any more
+        if isinstance(reply, Exception):
+            future.set_exception(reply)
+        else:
             future.set_result(reply)
 
     def _look(self) -> None:

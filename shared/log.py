@@ -10,6 +10,7 @@ the same atomic step, so what a live reader is pushed is, byte for byte and in o
 has. Pushes are only an accelerator: a reader that doubts reads the log.
 """
 
+import asyncio
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -292,6 +293,52 @@ class EventLog:
         except (Ended, Expired):
             return None
 
+    def send(
+        self, execution_id: str, first: Position, events: Sequence[NewEvent]
+    ) -> "asyncio.Future[Any]":
+        """Send what :meth:`append` would, without waiting: for those who append all the time.
+
+        Returns:
+            What :meth:`check` takes; or it fails, with an error of Redis or of the connection. Repeat it
+            with :meth:`append` then.
+        """
+        return self._append.send(*self._command(execution_id, first, events, 0.0, b""))
+
+    def check(self, execution_id: str, reply: Any) -> Position:
+        """Look at the answer to an append.
+
+        Returns:
+            The position of the log's last entry, as ``append.lua`` says.
+
+        Raises:
+            LogError: As :meth:`append` does.
+        """
+        status, attempt, seq = reply
+        top = Position(attempt, seq)
+        if status != b"OK":
+            raise _REFUSALS[status](execution_id, top)
+        return top
+
+    def _command(
+        self,
+        execution_id: str,
+        first: Position,
+        events: Sequence[NewEvent],
+        ttl: float,
+        origin: bytes,
+        *more_keys: str,
+    ) -> tuple[list[str], list[Any]]:
+        for kind, _ in events[:-1]:
+            if kind in TERMINAL:
+                raise ValueError("a terminal event can only be the last of its batch")
+        ttl_ms = int(ttl * 1000)
+        if events[-1][0] in TERMINAL:
+            ttl_ms = self._retention_ms
+        args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
+        for event in events:
+            args += event
+        return [log_key(execution_id), *more_keys], args
+
     async def _write(
         self,
         execution_id: str,
@@ -301,19 +348,8 @@ class EventLog:
         origin: bytes,
         *more_keys: str,
     ) -> Position:
-        if any(kind in TERMINAL for kind, _ in events[:-1]):
-            raise ValueError("a terminal event can only be the last of its batch")
-        ttl_ms = int(ttl * 1000)
-        if events[-1][0] in TERMINAL:
-            ttl_ms = self._retention_ms
-        args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
-        for event in events:
-            args += event
-        status, attempt, seq = await self._append([log_key(execution_id), *more_keys], args)
-        top = Position(attempt, seq)
-        if status != b"OK":
-            raise _REFUSALS[status](execution_id, top)
-        return top
+        command = self._command(execution_id, first, events, ttl, origin, *more_keys)
+        return self.check(execution_id, await self._append(*command))
 
     async def read(
         self,

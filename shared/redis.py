@@ -1,8 +1,9 @@
 """Connections to Redis: the one place that knows about time-outs, retries and pools."""
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -129,6 +130,10 @@ class Script(Protocol):
         """Run it."""
         ...
 
+    def send(self, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+        """Have it run, without waiting and without trying twice."""
+        ...
+
 
 class _OverALine:
     """Makes a redis-py client send what does not block over one :class:`~shared.line.Line`.
@@ -236,6 +241,29 @@ class _LineScript:
                 raise
         return await self._line.execute(("EVAL", self._source, len(keys), *keys, *args))
 
+    def send(self, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+        """Have it run."""
+        return self._line.send(("EVALSHA", self._sha, len(keys), *keys, *args))
+
+
+class _PooledScript:
+    """Runs a script over a pool.
+
+    Args:
+        script: redis-py's.
+    """
+
+    def __init__(self, script: Callable[[list[str], list[Any]], Awaitable[Any]]) -> None:
+        self._script = script
+
+    async def __call__(self, keys: list[str], args: list[Any]) -> Any:
+        """Run it."""
+        return await self._script(keys, args)
+
+    def send(self, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+        """Have it run."""
+        return asyncio.ensure_future(self(keys, args))
+
 
 def load_script(client: Client, package: str, name: str) -> Script:
     """Prepare a Lua script that lies beside a Python file.
@@ -249,8 +277,7 @@ def load_script(client: Client, package: str, name: str) -> Script:
     line: Line | None = getattr(client, "line", None)
     if line is not None:
         return _LineScript(line, source)
-    script: Script = client.register_script(source)
-    return script
+    return _PooledScript(client.register_script(source))
 
 
 def _line(url: str) -> Line:

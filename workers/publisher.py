@@ -7,13 +7,13 @@ Redis is held back, not buffered.
 
 import asyncio
 import logging
-from typing import Final
+from typing import Any, Final
 
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import TERMINAL, ChunkEvent
 from shared.cancellation import cancelled
-from shared.log import RUNNING_MARGIN, EventLog, NewEvent
+from shared.log import RUNNING_MARGIN, EventLog, LogError, NewEvent
 from shared.patience import patiently
 from workers.claim import Claim
 
@@ -30,8 +30,10 @@ BUFFER_BYTES: Final = 2 * BATCH_BYTES
 class Publisher:
     """Appends what one attempt produces.
 
-    :meth:`run` must run beside the producer, in a task that somebody owns; an append that is
-    refused (fenced, ended, expired, lost) ends it with that error.
+    An append is begun where its first chunk is taken, and its answer begins the next one: no task wakes
+    up for that, there being thousands of publishers. :meth:`run` must run beside the producer, in a task
+    that somebody owns: it waits for what goes wrong. An append that meets a Redis that is away is
+    repeated there; one that is refused (fenced, ended, expired, lost) ends it with that error.
 
     Args:
         log: The event logs.
@@ -44,9 +46,14 @@ class Publisher:
         self._next_seq = claim.next_seq
         self._buffer: list[NewEvent] = []
         self._size = 0
-        self._filled = asyncio.Event()
+        self._in_flight: list[NewEvent] = []
         self._space = asyncio.Event()
         self._space.set()
+        self._news = asyncio.Event()
+        self._broke = False
+        self._refused: LogError | None = None
+        self._finished = False
+        self._stopped = False
         self._aborted: Exception | None = None
 
     async def publish(self, chunks: list[ChunkEvent]) -> None:
@@ -57,26 +64,30 @@ class Publisher:
         """
         for chunk in chunks:
             self._put(("chunk", encode_payload(chunk)))
-        if len(self._buffer) >= BUFFER_EVENTS or self._size >= BUFFER_BYTES:
+        self._begin()
+        if self._full():
             self._space.clear()
             await self._space.wait()
 
     def finish(self, event: NewEvent) -> None:
         """Take the terminal event: :meth:`run` returns once it, and all before it, is written."""
         self._put(event)
+        self._begin()
 
     def abort(self, reason: Exception) -> None:
         """Have :meth:`run` end with an error, soon: what is in flight is still waited for."""
         self._aborted = reason
-        self._filled.set()
+        self._news.set()
 
     def _put(self, event: NewEvent) -> None:
         self._buffer.append(event)
         self._size += len(event[1])
-        self._filled.set()
+
+    def _full(self) -> bool:
+        return len(self._buffer) >= BUFFER_EVENTS or self._size >= BUFFER_BYTES
 
     async def run(self) -> None:
-        """Append until the terminal event is in the log.
+        """Wait until the terminal event is in the log.
 
         Raises:
             LogError: The log refuses this writer.
@@ -84,16 +95,66 @@ class Publisher:
             RedisError: Redis refuses for a reason that waiting won't mend.
             Exception: What :meth:`abort` was given.
         """
-        while not cancelled():
-            await self._filled.wait()
-            if self._aborted is not None:
-                raise self._aborted
-            batch = self._take()
-            await self._append(batch)
-            self._next_seq += len(batch)
-            if batch[-1][0] in TERMINAL:
-                return
-        raise asyncio.CancelledError
+        try:
+            while not self._finished and not cancelled():
+                await self._news.wait()
+                self._news.clear()
+                if self._refused is not None:
+                    raise self._refused
+                if self._broke:
+                    await self._repeat()
+                if self._aborted is not None and not self._in_flight:
+                    raise self._aborted
+            if not self._finished:
+                raise asyncio.CancelledError
+        finally:
+            self._stopped = True
+
+    def _begin(self) -> None:
+        """Begin the next append, unless one is on its way."""
+        if self._in_flight or not self._buffer or self._stopped or self._aborted is not None:
+            return
+        self._in_flight = self._take()
+        sent = self._log.send(self._claim.execution_id, self._place, self._in_flight)
+        sent.add_done_callback(self._answered)
+
+    def _answered(self, sent: "asyncio.Future[Any]") -> None:
+        try:
+            self._log.check(self._claim.execution_id, sent.result())
+        except LogError as refusal:
+            self._refused = refusal
+            self._news.set()
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - looked at where it is repeated
+            self._broke = True
+            self._news.set()
+        else:
+            self._written()
+
+    async def _repeat(self) -> None:
+        """Append what is in flight, however long Redis is away; repeating is harmless (append.lua)."""
+        execution_id, batch = self._claim.execution_id, self._in_flight
+
+        async def append() -> None:
+            await self._log.append(execution_id, self._place, batch)
+
+        await patiently(append, logger, execution_id, RUNNING_MARGIN)
+        self._broke = False
+        self._written()
+
+    def _written(self) -> None:
+        batch, self._in_flight = self._in_flight, []
+        self._next_seq += len(batch)
+        if batch[-1][0] in TERMINAL:
+            self._finished = True
+            self._news.set()
+        elif self._aborted is not None:
+            self._news.set()
+        else:
+            self._begin()
+
+    @property
+    def _place(self) -> Position:
+        return Position(self._claim.attempt, self._next_seq)
 
     def _take(self) -> list[NewEvent]:
         size = count = 0
@@ -106,18 +167,6 @@ class Publisher:
         batch = self._buffer[:count]
         del self._buffer[:count]
         self._size -= size
-        if not self._buffer:
-            self._filled.clear()
-        if len(self._buffer) < BUFFER_EVENTS and self._size < BUFFER_BYTES:
+        if not self._full():
             self._space.set()
         return batch
-
-    async def _append(self, batch: list[NewEvent]) -> None:
-        """Append one batch, however long Redis is away; repeating it is harmless (append.lua)."""
-        first = Position(self._claim.attempt, self._next_seq)
-        execution_id = self._claim.execution_id
-
-        async def append() -> None:
-            await self._log.append(execution_id, first, batch)
-
-        await patiently(append, logger, execution_id, RUNNING_MARGIN)

@@ -37,6 +37,14 @@ class GatedLog:
             raise self.failures.pop(0)
         self.batches.append((first, list(events)))
 
+    def send(
+        self, execution_id: str, first: Position, events: Sequence[NewEvent]
+    ) -> "asyncio.Future[None]":
+        return asyncio.ensure_future(self.append(execution_id, first, events))
+
+    def check(self, execution_id: str, reply: None) -> None:
+        pass
+
 
 @pytest.fixture
 def log() -> GatedLog:
@@ -123,7 +131,7 @@ async def test_a_refusal_ends_the_publisher(
     log: GatedLog, publisher: Publisher, error: Exception
 ) -> None:
     log.gate.set()
-    log.failures = [error]
+    log.failures = [error, error]
     await publisher.publish([chunk(0)])
     with pytest.raises(type(error)):
         await publisher.run()
