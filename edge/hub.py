@@ -93,7 +93,8 @@ class Hub:
                 if tail is not None and tail.lost and reader.doubts():
                     tail.readers.discard(reader)
                     tail = None
-                block, ended = await self._next(execution_id, tail, reader)
+                found = None if tail is None else self._from_tail(tail, reader)
+                block, ended = found or await self._read_log(execution_id, reader)
                 if block:
                     reader.sent_at = loop.time()
                     yield block
@@ -111,27 +112,30 @@ class Hub:
             if tail is not None:
                 tail.readers.discard(reader)
 
-    async def _next(
-        self, execution_id: str, tail: Tail | None, reader: Reader
-    ) -> tuple[bytes, bool]:
-        """Take what follows: from the tail's window, else from the log.
+    def _from_tail(self, tail: Tail, reader: Reader) -> tuple[bytes, bool] | None:
+        """Take what follows from the tail's window.
 
         Returns:
-            Whole frames, or nothing when there is nothing yet; whether the stream ends with them.
+            Whole frames, or nothing when there is nothing yet, and whether the stream ends with them;
+            ``None`` when the log has to be read.
         """
-        if tail is not None:
-            if tail.lost or not tail.agrees(reader.position):
-                return log_lost_frame(execution_id, reader.position), True
-            if tail.top is None:
-                return b"", False
-            reader.behind = reader.behind or not tail.covers(reader.position)
-            if not reader.behind:
-                block, reader.position = tail.after(reader.position)
-                return block, tail.ended and reader.position == tail.top
-        return await self._read_log(execution_id, reader)
+        position = reader.position
+        if tail.lost or not tail.agrees(position):
+            return log_lost_frame(tail.execution_id, position), True
+        if tail.top is None:
+            return b"", False
+        if reader.behind or not tail.covers(position):
+            reader.behind = True
+            return None
+        block, reader.position = tail.after(position)
+        return block, tail.ended and reader.position == tail.top
 
     async def _read_log(self, execution_id: str, reader: Reader) -> tuple[bytes, bool]:
-        """Take what follows from the log, if it still has what the reader has."""
+        """Take what follows from the log, if it still has what the reader has.
+
+        Returns:
+            As for :meth:`_from_tail`.
+        """
         after = reader.position
         known = after != ORIGIN
         try:

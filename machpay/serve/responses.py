@@ -28,6 +28,10 @@ RETRY_LATER_MS: Final = (1000, 3000)
 
 EVENT_STREAM: Final = "text/event-stream"
 
+DIRECTLY: Final = "machpay.send"
+"""Where a request's scope has the server's own ``send``: what middleware puts around it looks at a
+response's head and its end, and a stream has thousands of blocks in between."""
+
 AT_A_STRETCH: Final = 8
 """How many blocks are sent until others get their turn. A send suspends only when the client is behind:
 without this, a long replay to a fast client keeps the loop to itself, and never even notices that the
@@ -120,7 +124,7 @@ class Streamed(EventSourceResponse):
         # HTTP/2 has no such header, and uvicorn knows better when it drains.
         del self.headers["Connection"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the content ends, the client leaves or takes nothing for too long."""
         limit = asyncio.timeout(None)
         self._stream.on_stuck(limit)
@@ -128,7 +132,7 @@ class Streamed(EventSourceResponse):
             async with limit:
                 leaving = asyncio.create_task(_leave(receive, limit))
                 try:
-                    await self._send_all(send)
+                    await self._send_all(send, scope.get(DIRECTLY, send))
                 finally:
                     leaving.cancel()
         except TimeoutError:
@@ -137,22 +141,24 @@ class Streamed(EventSourceResponse):
         finally:
             self._stream.close()
 
-    async def _send_all(self, send: Send) -> None:
-        stream, blocks = self._stream, self._blocks
+    async def _send_all(self, send: Send, directly: Send) -> None:
+        stream, blocks, now = self._stream, self._blocks, asyncio.get_running_loop().time
         head = {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
-        await stream.sent(send(head))
+        stream.sending_since = now()
+        await send(head)
+        stream.sending_since = None
         count = 0
         try:
             async for block in blocks:
                 if self._preface and block != HEARTBEAT:
                     block, self._preface = self._preface + block, b""  # noqa: PLW2901 - still that block
-                await stream.sent(
-                    send({"type": "http.response.body", "body": block, "more_body": True})
-                )
+                stream.sending_since = now()
+                await directly({"type": "http.response.body", "body": block, "more_body": True})
+                stream.sending_since = None
                 count += 1
                 if count % AT_A_STRETCH == 0:
                     await asyncio.sleep(0)
@@ -163,7 +169,8 @@ class Streamed(EventSourceResponse):
             close = getattr(blocks, "aclose", None)
             if close is not None:
                 await close()
-        await stream.sent(send({"type": "http.response.body", "body": self._preface}))
+        stream.sending_since = now()
+        await send({"type": "http.response.body", "body": self._preface})
 
     def ends_by(self, error: Exception) -> bool:  # noqa: ARG002 - for subclasses
         """Tell whether the response is complete although its content broke."""

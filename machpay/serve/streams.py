@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from starlette.types import Receive
@@ -47,6 +47,10 @@ class OpenStream(Turn):
         connection: Its client's.
         send_timeout: A client that takes nothing for so long, in s, is cut.
         on_close: Called when it is over.
+
+    Attributes:
+        sending_since: Since when the response waits for its client to take something, by the loop's
+            clock, in s; ``None`` while it doesn't.
     """
 
     __slots__ = (
@@ -54,10 +58,10 @@ class OpenStream(Turn):
         "_on_close",
         "_release",
         "_resumable",
-        "_sending_since",
         "_timer",
         "connection",
         "send_timeout",
+        "sending_since",
     )
 
     def __init__(
@@ -73,14 +77,8 @@ class OpenStream(Turn):
         self._resumable = True
         self._timer: asyncio.TimerHandle | None = None
         self._release: Callable[[], object] | None = None
-        self._sending_since: float | None = None
+        self.sending_since: float | None = None
         self._limit: asyncio.Timeout | None = None
-
-    async def sent(self, sending: Awaitable[None]) -> None:
-        """Wait until something is sent; while that takes, the client counts as one that takes nothing."""
-        self._sending_since = asyncio.get_running_loop().time()
-        await sending
-        self._sending_since = None
 
     def on_stuck(self, limit: asyncio.Timeout) -> None:
         """Have the response ended by a limit when its client takes nothing for too long."""
@@ -92,10 +90,10 @@ class OpenStream(Turn):
         Args:
             now: The loop's clock, in s.
         """
-        since = self._sending_since
+        since = self.sending_since
         if since is None or now - since < self.send_timeout:
             return
-        self._sending_since = None
+        self.sending_since = None
         logger.info(TOOK_NOTHING, self.send_timeout)
         # The server notices, and tells the response that its client is gone. Just ending the response
         # would make it wait until the client has taken what is buffered.
