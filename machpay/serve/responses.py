@@ -126,20 +126,35 @@ class Streamed(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the content ends, the client leaves or takes nothing for too long."""
+        # The sending has a task of its own, and this one waits for the client to leave: below it lie a
+        # dozen calls of middleware, which every wake-up would walk through.
+        sending = asyncio.create_task(self._send_all(send, scope.get(DIRECTLY, send)))
         limit = asyncio.timeout(None)
-        self._stream.on_stuck(limit)
+
+        def end(_sent: object) -> None:
+            if watching:
+                limit.reschedule(0.0)
+
+        watching = True
+
         try:
             async with limit:
-                leaving = asyncio.create_task(_leave(receive, limit))
-                try:
-                    await self._send_all(send, scope.get(DIRECTLY, send))
-                finally:
-                    leaving.cancel()
+                sending.add_done_callback(end)
+                self._stream.on_stuck(limit)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
         except TimeoutError:
             if not limit.expired():
                 raise
         finally:
+            self._stream.on_stuck(None)
+            watching = False
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending])
             self._stream.close()
+        if not sending.cancelled():
+            sending.result()
 
     async def _send_all(self, send: Send, directly: Send) -> None:
         stream, blocks, now = self._stream, self._blocks, asyncio.get_running_loop().time
@@ -186,13 +201,6 @@ class Streamed(EventSourceResponse):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._stream.send_timeout):
                 await receive()  # the server has noticed, and blames nobody
-
-
-async def _leave(receive: Receive, limit: asyncio.Timeout) -> None:
-    """Wait until the client has left, then end what it was sent."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    limit.reschedule(asyncio.get_running_loop().time())
 
 
 class EventStream(Streamed):

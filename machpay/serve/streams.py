@@ -80,7 +80,7 @@ class OpenStream(Turn):
         self.sending_since: float | None = None
         self._limit: asyncio.Timeout | None = None
 
-    def on_stuck(self, limit: asyncio.Timeout) -> None:
+    def on_stuck(self, limit: asyncio.Timeout | None) -> None:
         """Have the response ended by a limit when its client takes nothing for too long."""
         self._limit = limit
 
