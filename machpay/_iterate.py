@@ -11,8 +11,7 @@ coroutine function
 =============================  ===============================================================
 
 A thread per execution and no pool: a handler that ignores being stopped must not eat the slot of
-another one. Both sides meet in a bounded buffer: what gathers while the reader is busy is its next
-batch, and a producer that is ahead waits.
+another one. Both sides meet in a :class:`machpay._buffer.Buffer`.
 
 Stopping: the reader never waits longer than ``GRACE`` for the handler. A sync generator sees
 ``GeneratorExit`` at its next ``yield``, in its own thread; async code sees ``CancelledError`` at
@@ -30,156 +29,15 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+from machpay._buffer import Buffer, HandlerFailed
 from machpay.skill import Handler, SkillInput
 
 logger = logging.getLogger("machpay.run")
-
-MAX_ITEMS: Final = 64
-MAX_CHARACTERS: Final = 1 << 20
-"""A producer waits when the buffer holds either of these: so many items, or so much text."""
 
 GRACE: Final = 0.1
 """How long stopping waits for the handler to clean up, in s: a stream is to end within 250 ms."""
 
 _abandoned: Final[set["asyncio.Task[None]"]] = set()
-
-
-class HandlerFailed(Exception):
-    """The handler raised.
-
-    A wrapper, so that a handler's own ``CancelledError``, ``TimeoutError`` or ``StopIteration`` is
-    never taken for the reader's.
-
-    Attributes:
-        error: What it raised.
-    """
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(repr(error))
-        self.error = error
-
-
-class _Buffer:
-    """The bounded hand-off from one producer, a thread or a task, to one reader on the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._room_for_thread = threading.Condition(self._lock)
-        self._room_for_task = asyncio.Event()
-        self._ready = asyncio.Event()
-        self._items: list[object] = []
-        self._characters = 0
-        self._told = False
-        self._finished = False
-        self._error: BaseException | None = None
-        self._expired: BaseException | None = None
-        self.closed = False
-        self.waiting_since: float | None = None
-
-    def put(self, item: object) -> bool:
-        """Add an item, from the loop's thread; tell whether there is room for another one."""
-        room = self._add(item)
-        self._ready.set()
-        return room
-
-    def put_from_thread(self, item: object) -> bool:
-        """Add an item, from any other thread; tell whether there is room for another one."""
-        with self._lock:
-            room = self._add(item)
-            tell, self._told = not self._told, True
-        # One wake-up for all that gathers until the reader takes it: a wake-up costs a write to
-        # the loop's self-pipe and a switch of threads, an item costs neither.
-        if tell:
-            self._tell(self._ready.set)
-        return room
-
-    def _add(self, item: object) -> bool:
-        if self.closed:
-            return False
-        self._items.append(item)
-        self._characters += len(item if type(item) is str else getattr(item, "text", ""))
-        return not self._full()
-
-    def wait_in_thread(self) -> bool:
-        """Block the calling thread until there is room; False when nobody reads any more."""
-        with self._room_for_thread:
-            while self._full() and not self.closed and not self._loop.is_closed():
-                # Every second a look, because a loop that was closed tells nobody.
-                self._room_for_thread.wait(1.0)
-            return not self.closed and not self._loop.is_closed()
-
-    async def wait_in_task(self) -> bool:
-        """Wait until there is room; False when nobody reads any more."""
-        while self._full() and not self.closed:
-            self._room_for_task.clear()
-            await self._room_for_task.wait()
-        return not self.closed
-
-    def _full(self) -> bool:
-        return len(self._items) >= MAX_ITEMS or self._characters >= MAX_CHARACTERS
-
-    def _tell(self, callback: Callable[[], object]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            # The loop was closed under a thread that is still at work: there is no reader left.
-            self.closed = True
-
-    def finish(self, error: BaseException | None) -> None:
-        """Say that no item follows, from the loop's thread."""
-        self._finished = True
-        self._error = error
-        self._ready.set()
-
-    def expire(self, error: BaseException) -> None:
-        """Make the reader raise an error now, whatever is in the buffer."""
-        self._expired = error
-        self._ready.set()
-
-    def close(self) -> None:
-        """Say that nobody reads any more: release a waiting producer, refuse further items."""
-        with self._room_for_thread:
-            self.closed = True
-            self._items.clear()
-            self._room_for_thread.notify_all()
-        self._room_for_task.set()
-
-    async def take(self) -> list[object] | None:
-        """Take all that gathered, at least one item; ``None`` after the last one.
-
-        Raises:
-            HandlerFailed: The handler raised, after the items it had yielded before.
-        """
-        if self._items:
-            # At least one real suspension per batch: a handler that is always ahead must not keep the
-            # loop from its timers and its other streams.
-            await asyncio.sleep(0)
-        while True:
-            if self._expired is not None:
-                raise self._expired
-            with self._lock:
-                items, self._items = self._items, []
-                self._characters = 0
-                self._told = False
-                self._ready.clear()
-                self._room_for_thread.notify()
-            self._room_for_task.set()
-            if items:
-                return items
-            if self._finished:
-                error, self._error = self._error, None
-                if error is not None:
-                    raise HandlerFailed(error)
-                return None
-            await self._wait()
-
-    async def _wait(self) -> None:
-        self.waiting_since = self._loop.time()
-        try:
-            await self._ready.wait()
-        finally:
-            self.waiting_since = None
 
 
 class Batches:
@@ -191,18 +49,26 @@ class Batches:
         accept: Called with each output where it was yielded, in the handler's own thread, before
             the handler goes on; what it returns is what the reader gets. An error it raises ends
             the iteration as if the handler had raised it.
+        at_once: Given a batch, on the loop, in place of the reader when that waits for one; it may
+            :meth:`wake` the reader. There are thousands of readers, and waking a task costs more
+            than all else that a batch of one does. Must not raise.
     """
 
     def __init__(
-        self, handler: Handler, input: SkillInput, accept: Callable[[object], object]
+        self,
+        handler: Handler,
+        input: SkillInput,
+        accept: Callable[[object], object],
+        at_once: Callable[[list[object]], object] | None = None,
     ) -> None:
         self._handler: Callable[[SkillInput], Any] = handler
         self._input = input
         self._accept = accept
+        self._at_once = at_once
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._buffer = _Buffer(self._loop)
+        self._buffer = Buffer(self._loop, self._at_once)
         self._task = self._loop.create_task(
             self._drive(), name=f"handler of {self._input.execution_id}"
         )
@@ -241,6 +107,10 @@ class Batches:
     def waiting_since(self) -> float | None:
         """Since when the reader waits for the handler, in the loop's time; None if it doesn't."""
         return self._buffer.waiting_since
+
+    def wake(self) -> None:
+        """Have the reader look: its next batch may be empty."""
+        self._buffer.wake()
 
     def expire(self, error: BaseException) -> None:
         """End the iteration from outside: the reader raises ``error`` as soon as it can."""

@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from machpay._iterate import Batches, HandlerFailed
+from machpay._buffer import HandlerFailed
+from machpay._iterate import Batches
 from machpay._output import BadOutput, Output, accept
 from machpay._wire import well_formed
 from machpay.events import ChunkEvent
@@ -24,6 +25,9 @@ logger = logging.getLogger("machpay.run")
 
 Publish: TypeAlias = Callable[[list[ChunkEvent]], Awaitable[None]]
 """Takes chunks in order and returns when the next ones may come: that is the back-pressure."""
+
+AtOnce: TypeAlias = Callable[[list[ChunkEvent]], bool]
+"""Takes chunks as :data:`Publish` does, all or none, if it need not wait: the next ones may come."""
 
 PLATFORM_CODES: Final = frozenset(
     {
@@ -94,6 +98,7 @@ async def run(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - ends as an outcome, and never inside publish
     spent: float = 0.0,
+    at_once: AtOnce | None = None,
 ) -> Outcome:
     """Run a skill's handler to its end and publish what it yields.
 
@@ -108,6 +113,7 @@ async def run(
             count against ``idle_timeout``, and no limit ever cancels it.
         timeout: The longest the execution may run, in s; ``skill.timeout`` when left out.
         spent: How much of that earlier attempts used, in s.
+        at_once: Used in place of ``publish`` for what it takes. Must not raise.
 
     Returns:
         How it ended. Chunks published before a failure stay published; with
@@ -118,15 +124,27 @@ async def run(
     """
     total = skill.timeout if timeout is None else timeout
     output = Output(streaming=skill.streaming, limit=skill.max_output_bytes, resume=input.resume)
-    batches = Batches(skill.handler, input, accept)
+    over = False
+
+    def hand_on(batch: list[object]) -> None:
+        nonlocal over
+        over = not output.add(batch)
+        if not output.pending and not over:
+            return
+        if over or not _fits(output.pending) or at_once is None or not at_once(output.pending):
+            batches.wake()
+        else:
+            output.pending.clear()
+
+    batches = Batches(skill.handler, input, accept, None if at_once is None else hand_on)
     try:
         async with batches:
             watchdog = _Watchdog(batches, total=max(0.0, total - spent), idle=skill.idle_timeout)
             try:
                 async for batch in batches:
-                    within = output.add(batch)
+                    over = not output.add(batch) or over
                     await _deliver(output.pending, publish)
-                    if not within:
+                    if over:
                         raise _LimitReached("output_limit")
             finally:
                 watchdog.stop()
@@ -158,11 +176,15 @@ async def _deliver(pending: list[ChunkEvent], publish: Publish) -> None:
         return
     chunks = pending.copy()
     pending.clear()
-    if len(chunks) <= _PUBLISH_CHUNKS or sum(len(c.text) for c in chunks) <= _PUBLISH_BYTES:
+    if _fits(chunks):
         await publish(chunks)
         return
     for start in range(0, len(chunks), _PUBLISH_CHUNKS):
         await publish(chunks[start : start + _PUBLISH_CHUNKS])
+
+
+def _fits(chunks: list[ChunkEvent]) -> bool:
+    return len(chunks) <= _PUBLISH_CHUNKS or sum(len(c.text) for c in chunks) <= _PUBLISH_BYTES
 
 
 class _Watchdog:

@@ -211,7 +211,14 @@ class Executor:
             tasks.create_task(publisher.run(), name=f"publish {attempt.execution_id}")
             watching = self._watch(tasks, attempt.execution_id, terms, mine)
             outcome = await replay.judge(
-                run(skill, given, replay.publish, timeout=terms.timeout, spent=attempt.spent)
+                run(
+                    skill,
+                    given,
+                    replay.publish,
+                    timeout=terms.timeout,
+                    spent=attempt.spent,
+                    at_once=publisher.at_once if attempt.replay is None else None,
+                )
             )
             elapsed_ms = (time.monotonic_ns() - began) // 1_000_000
             end = settle(terms, outcome, elapsed_ms)

@@ -69,6 +69,19 @@ class Publisher:
             self._space.clear()
             await self._space.wait()
 
+    def at_once(self, chunks: list[ChunkEvent]) -> bool:
+        """Take chunks if there is room, else none of them.
+
+        Args:
+            chunks: As for :meth:`publish`.
+        """
+        if self._full():
+            return False
+        for chunk in chunks:
+            self._put(("chunk", encode_payload(chunk)))
+        self._begin()
+        return True
+
     def finish(self, event: NewEvent) -> None:
         """Take the terminal event: :meth:`run` returns once it, and all before it, is written."""
         self._put(event)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from machpay import _iterate
-from machpay._iterate import MAX_CHARACTERS, MAX_ITEMS, Batches, HandlerFailed
+from machpay._buffer import MAX_CHARACTERS, MAX_ITEMS, Buffer, HandlerFailed
+from machpay._iterate import Batches
 from machpay.skill import SkillInput
 from tests.waiting import until
 
@@ -341,7 +342,7 @@ async def test_a_hot_async_generator_leaves_the_loop_to_others() -> None:
 
 
 async def test_taking_what_is_there_already_leaves_the_loop_to_others_too() -> None:
-    buffer = _iterate._Buffer(asyncio.get_running_loop())
+    buffer = Buffer(asyncio.get_running_loop())
     turns = 0
 
     async def other() -> None:
@@ -384,11 +385,11 @@ def test_the_loop_may_be_closed_before_the_thread_ends(last: str) -> None:
 
 def test_a_thread_that_waits_for_room_sees_that_its_loop_is_closed() -> None:
     loop = asyncio.new_event_loop()
-    buffer = _iterate._Buffer(loop)
+    buffer = Buffer(loop)
     answers: list[bool] = []
 
     def produce() -> None:
-        while buffer.put("x"):
+        while buffer.put_from_thread("x"):
             pass
         answers.append(buffer.wait_in_thread())
 
@@ -399,7 +400,7 @@ def test_a_thread_that_waits_for_room_sees_that_its_loop_is_closed() -> None:
     loop.close()
     thread.join(10)
     assert answers == [False]
-    assert not buffer.put("y") or buffer.closed
+    assert not buffer.put_from_thread("y") or buffer.closed
 
 
 ERRORS: list[BaseException] = [

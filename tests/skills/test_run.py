@@ -4,7 +4,7 @@ import itertools
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -23,8 +23,16 @@ INPUT = SkillInput({"n": 1}, execution_id="exec_test")
 class Published:
     """What was published, batch by batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes: Iterable[bool] = ()) -> None:
         self.batches: list[list[ChunkEvent]] = []
+        self._takes = iter(takes)
+
+    def at_once(self, batch: list[ChunkEvent]) -> bool:
+        assert batch, "an empty batch is not worth a call"
+        if next(self._takes, False):
+            self.batches.append(batch.copy())
+            return True
+        return False
 
     async def __call__(self, batch: list[ChunkEvent]) -> None:
         assert batch, "an empty batch is not worth a call"
@@ -60,9 +68,23 @@ def yielding_async(*outputs: Any) -> Callable[[SkillInput], AsyncIterator[Any]]:
     return handler
 
 
+TAKES: list[bool] = []
+
+
+@pytest.fixture(
+    autouse=True,
+    params=[[False], [True], [True, False], [False, True, True]],
+    ids=["waits", "at once", "at once and waits", "waits and at once"],
+)
+def takes(request: pytest.FixtureRequest) -> None:
+    """Whether chunks are taken at once, or only after a wait: again and again in this order."""
+    TAKES[:] = request.param
+
+
 async def outcome_of(handler: Any, **policy: Any) -> tuple[Outcome, Published]:
-    published = Published()
-    return await run(skill_of(handler, **policy), INPUT, published), published
+    published = Published(itertools.cycle(TAKES))
+    skill = skill_of(handler, **policy)
+    return await run(skill, INPUT, published, at_once=published.at_once), published
 
 
 @pytest.mark.parametrize("kind", [yielding, yielding_async])
