@@ -1,9 +1,11 @@
 """The line: one connection that carries the short commands of all tasks, without waiting in between.
 
 A pool lends a connection to one command at a time, so that a thousand executions which append at once
-are a thousand writes and a thousand reads, here and in Redis. On a line, what is sent in one turn of the
-event loop is one write; replies come back in order, and whatever has arrived is read at once. So the
-busier a process is, the less a command costs it, and Redis.
+are a thousand writes and a thousand reads, here and in Redis. On a line, a command that finds nothing in
+flight is sent at once, with all others of this turn of the event loop; what comes while replies are
+awaited goes with the next reply, in one write (Nagle's rule, RFC 896, for commands). Replies come back in
+order, and whatever has arrived is read at once. So the busier a process is, the less a command costs it,
+and Redis; and what a command waits for others is never more than a round trip.
 
 What blocks in Redis (BLPOP) must not go over a line: everything behind it would wait.
 """
@@ -54,6 +56,8 @@ class Line:
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._outgoing: list[bytes] = []
         self._gathered = 0
+        self._in_flight = 0
+        self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def execute(self, command: Command) -> Any:
@@ -97,18 +101,25 @@ class Line:
             return future
         packed = hiredis.pack_command(command)
         self._waiting.append((future, loop.time()))
-        if not self._outgoing:
-            loop.call_soon(self._flush)
         self._outgoing.append(packed)
         self._gathered += len(packed)
         if self._gathered > FLUSH_BYTES:
             self._flush()
+        elif not self._in_flight:
+            self._flush_soon()
         return future
 
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
     def _flush(self) -> None:
+        self._flushing = False
         if not self._outgoing or self._wire is None:
             return
         data = b"".join(self._outgoing)
+        self._in_flight += len(self._outgoing)
         self._outgoing.clear()
         self._gathered = 0
         try:
@@ -124,7 +135,9 @@ class Line:
         outcome = self._opening = asyncio.get_running_loop().create_future()
         failure: Exception = ConnectionError("nobody waited until it was open")
         try:
-            wire = await Wire.open(self._dial(), self._replied, lambda: self._broken(wire))
+            wire = await Wire.open(
+                self._dial(), self._replied, lambda: self._broken(wire), self._flush_soon
+            )
             self._wire = wire
             self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
         except Exception as error:
@@ -140,6 +153,7 @@ class Line:
 
     def _replied(self, reply: Any) -> None:
         future, _ = self._waiting.popleft()
+        self._in_flight -= 1
         if future.done():
             return  # whoever asked does not wait any more
         if isinstance(reply, Exception):
@@ -164,7 +178,7 @@ class Line:
         wire, self._wire = self._wire, None
         waiting, self._waiting = self._waiting, deque()
         self._outgoing.clear()
-        self._gathered = 0
+        self._gathered = self._in_flight = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from machpay._position import ORIGIN, Position
 from machpay.events import TERMINAL
-from shared.keys import bar_key, log_key
+from shared.keys import bar_key, fence_key, log_key
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms
 
@@ -337,7 +337,7 @@ class EventLog:
         args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
         for event in events:
             args += event
-        return [log_key(execution_id), *more_keys], args
+        return [log_key(execution_id), fence_key(execution_id), *more_keys], args
 
     async def _write(
         self,

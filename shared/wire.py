@@ -27,16 +27,23 @@ class Wire(asyncio.Protocol):
     Args:
         on_reply: Called with each reply, in order; an error of Redis is a ``ResponseError`` then.
         on_lost: Called once when the connection is closed, by whomever.
+        on_read: Called when all that has arrived was handed on.
 
     Attributes:
         writable: Cleared while too much waits for the kernel.
     """
 
-    def __init__(self, on_reply: Callable[[Any], object], on_lost: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        on_reply: Callable[[Any], object],
+        on_lost: Callable[[], object],
+        on_read: Callable[[], object] | None = None,
+    ) -> None:
         self.writable = asyncio.Event()
         self.writable.set()
         self._on_reply = on_reply
         self._on_lost = on_lost
+        self._on_read = on_read
         self._reader = hiredis.Reader(
             protocolError=ConnectionError, replyError=ResponseError, notEnoughData=_NOTHING
         )
@@ -49,6 +56,7 @@ class Wire(asyncio.Protocol):
         connection: Connection,
         on_reply: Callable[[Any], object],
         on_lost: Callable[[], object],
+        on_read: Callable[[], object] | None = None,
     ) -> "Wire":
         """Connect, and take the connection over from redis-py.
 
@@ -56,6 +64,7 @@ class Wire(asyncio.Protocol):
             connection: Not yet connected; it says where, and how long that may take.
             on_reply: As for the class.
             on_lost: As for the class.
+            on_read: As for the class.
 
         Raises:
             redis.exceptions.RedisError: Redis can't be reached, or refuses us.
@@ -67,7 +76,7 @@ class Wire(asyncio.Protocol):
             raise ConnectionError("closed as soon as it was open")
         # Kept, but not by redis-py: either would close the transport with its last reference.
         connection._reader = connection._writer = None  # noqa: SLF001
-        wire = cls(on_reply, on_lost)
+        wire = cls(on_reply, on_lost, on_read)
         wire._writer = writer
         wire._transport = transport = cast(asyncio.Transport, writer.transport)
         transport.set_write_buffer_limits(HIGH_WATER)
@@ -100,6 +109,9 @@ class Wire(asyncio.Protocol):
                 on_reply(reply)
         except ConnectionError:
             self.close()  # not the protocol: whatever that is, nothing after it can be trusted
+            return
+        if self._on_read is not None:
+            self._on_read()
 
     def pause_writing(self) -> None:
         """Ask senders to wait."""

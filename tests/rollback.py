@@ -1,6 +1,6 @@
 """What a failover to a late replica does to a log."""
 
-from shared.keys import log_key
+from shared.keys import fence_key, log_key
 from shared.redis import Client
 
 
@@ -9,7 +9,7 @@ async def roll_back(redis: Client, execution_id: str, to: int) -> None:
     key = log_key(execution_id)
     rows = await redis.execute_command("XRANGE", key, "-", "+")
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.delete(key)
+        pipe.delete(key, fence_key(execution_id))
         for row in rows[:to]:
             pipe.execute_command("XADD", key, row[0], *row[1])
         await pipe.execute()

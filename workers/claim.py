@@ -181,18 +181,23 @@ def _spent(past: Past) -> float:
     return 0.0 if past.began_at is None else max(0.0, time.time() - past.began_at / 1000)
 
 
-async def hand_over(log: EventLog, mine: Claim, worker: str) -> None:
+async def hand_over(log: EventLog, mine: Claim, worker: str, written: int) -> None:
     """Note that an attempt ends because its worker is shut down: it is none of the lost ones.
+
+    Not when Redis lost what the attempt wrote: the note would get the id of an entry that clients have.
 
     Args:
         log: The event logs.
         mine: The attempt.
         worker: The worker's token.
+        written: The seq of the attempt's last entry, as far as Redis said so.
     """
     note: NewEvent = (HANDOVER, _mark(worker))
     while True:
         last = await log.last(mine.execution_id)
         if last is None or last.terminal or last.position.attempt != mine.attempt:
+            return
+        if last.position.seq < written:
             return
         place = Position(mine.attempt, last.position.seq + 1)
         try:

@@ -64,6 +64,13 @@ class _Run:
         if self._publisher is not None:
             self._publisher.abort(Stopped())
 
+    @property
+    def written(self) -> int:
+        """The seq of its last entry that is known to be in the log."""
+        if self._publisher is not None:
+            return self._publisher.written
+        return 0 if self.claim is None else self.claim.next_seq - 1
+
     def begin(self, publisher: Publisher) -> None:
         """Take what stops it from now on."""
         self._publisher = publisher
@@ -262,7 +269,7 @@ class Executor:
                 # Not patiently(): this task is cancelled already.
                 while True:
                     try:
-                        await hand_over(self._log, mine.claim, self._leases.token)
+                        await hand_over(self._log, mine.claim, self._leases.token, mine.written)
                     except (RedisError, OSError) as failure:
                         error = failure
                         await asyncio.sleep(HAND_OVER_WITHIN / 20)

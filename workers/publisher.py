@@ -166,6 +166,11 @@ class Publisher:
             self._begin()
 
     @property
+    def written(self) -> int:
+        """The seq of the last entry that Redis said it has."""
+        return self._next_seq - 1
+
+    @property
     def _place(self) -> Position:
         return Position(self._claim.attempt, self._next_seq)
 

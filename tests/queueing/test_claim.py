@@ -17,6 +17,7 @@ from shared.keys import lease_key, log_key
 from shared.log import EventLog, Fenced, LogError, Mark
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
+from tests.rollback import roll_back
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
 from workers.leases import Leases
 from workers.past import Transcript
@@ -144,7 +145,7 @@ async def test_a_hand_over_uses_up_no_attempt(log: EventLog) -> None:
         mine = await take(log, f"w{attempt}", "continue")
         assert mine is not None
         await deliver(log, mine, 1)
-        await hand_over(log, mine, f"w{attempt}")
+        await hand_over(log, mine, f"w{attempt}", mine.next_seq)
     assert (await kinds(log))[-3:] == ["claim", "chunk", "handover"]
     assert await take(log, "w", "continue") is not None
 
@@ -153,15 +154,24 @@ async def test_a_hand_over_by_a_worker_that_was_fenced_says_nothing(log: EventLo
     old = await take(log, "w1")
     assert old is not None
     await take(log, "w2")
-    await hand_over(log, old, "w1")
+    await hand_over(log, old, "w1", 2)
     assert await kinds(log) == ["start", "claim", "claim"]
+
+
+async def test_a_hand_over_takes_no_id_that_redis_forgot(log: EventLog, redis: Client) -> None:
+    mine = await take(log, "w1")
+    assert mine is not None
+    await deliver(log, mine, 1)
+    await roll_back(redis, "e", 2)
+    await hand_over(log, mine, "w1", 3)
+    assert await kinds(log) == ["start", "claim"]
 
 
 async def test_a_hand_over_of_what_has_ended_says_nothing(log: EventLog) -> None:
     mine = await take(log, "w1")
     assert mine is not None
     await log.append("e", Position(1, 3), [("end", b"{}")])
-    await hand_over(log, mine, "w1")
+    await hand_over(log, mine, "w1", 2)
     assert await kinds(log) == ["start", "claim", "end"]
 
 

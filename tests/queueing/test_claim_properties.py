@@ -117,7 +117,8 @@ class ClaimMachine(RedisMachine):
         """Hand over, also what is another's by now."""
         name = data.draw(st.sampled_from(sorted(self.workers)))
         notes = self._notes()
-        self.run(hand_over(self.log, self.workers.pop(name).claim, f"w{name}"))
+        worker = self.workers.pop(name)
+        self.run(hand_over(self.log, worker.claim, f"w{name}", worker.seq - 1))
         self.handed_over += self._notes() - notes
 
     def _notes(self) -> int:
