@@ -85,7 +85,7 @@ class Hub:
             before its first event, though: it would not know what to resume.
         """
         loop = asyncio.get_running_loop()
-        reader = Reader(after, loop.time())
+        reader = Reader(after, loop.time(), turn.push)
         turn.on_come(reader.wake)
         tail: Tail | None = None
         try:
@@ -227,12 +227,16 @@ class Hub:
         tail = self._tails.get(execution_of(channel))
         if tail is None:
             return
+        now = asyncio.get_running_loop().time()
+        parts = payload.split(b"\n")
+        if len(parts) == 3 and tail.take_next(parts[0], parts[1], parts[2], now):
+            return
         try:
-            first, events = parse_batch(payload)
+            first, events = parse_batch(parts)
         except ValueError:
             logger.warning("%s: a foreign message was pushed", channel)
             return
-        tail.take(first, events, asyncio.get_running_loop().time())
+        tail.take(first, events, now)
         if tail.dirty:
             self._look_at(tail)
 

@@ -1,12 +1,13 @@
 """A tail: the newest frames of one execution, shared by all of its readers on this edge."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from edge.pieces import Pace
 from machpay._position import Position
 from machpay._wire import FRAME
-from shared.log import INTERNAL
+from shared.log import INTERNAL, TERMINAL
 
 WINDOW_FRAMES: Final = 512
 WINDOW_BYTES: Final = 1 << 20
@@ -22,6 +23,7 @@ class Reader:
     Args:
         position: Where it begins: an entry of the log, or the origin.
         now: The loop's clock, in s.
+        push: Sends a block to the client at once; see :class:`machpay.serve.turn.Turn`.
 
     Attributes:
         position: The last entry that the client was sent, or that it has by its cursor.
@@ -30,10 +32,16 @@ class Reader:
         pace: At which it reads the log.
     """
 
-    __slots__ = ("_doubted", "_future", "_woken", "behind", "pace", "position", "sent_at")
+    __slots__ = ("_doubted", "_future", "_push", "_woken", "behind", "pace", "position", "sent_at")
 
-    def __init__(self, position: Position, now: float) -> None:
+    def __init__(
+        self,
+        position: Position,
+        now: float,
+        push: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self.position = position
+        self._push = push
         self.pace = Pace()
         self.behind = True
         self.sent_at = now
@@ -69,6 +77,26 @@ class Reader:
         self._doubted = self.position
         self.behind = True
         return True
+
+    def give(self, block: bytes, before: Position, after: Position, now: float) -> None:
+        """Send the client what just came, if all it waits for is that; else wake the reader.
+
+        Args:
+            block: Whole frames, or nothing.
+            before: After which entry they come.
+            after: The last one of them.
+            now: The loop's clock, in s.
+        """
+        waits = self._future is not None and not self._future.done() and not self.behind
+        if waits and self._push is not None and self.position == before:
+            if not block:
+                self.position = after
+                return
+            if self._push(block):
+                self.position = after
+                self.sent_at = now
+                return
+        self.wake()
 
     def wake(self) -> None:
         """Wake the reader: there is news."""
@@ -112,6 +140,7 @@ class Tail:
         self.pace = Pace()
         self._prefix = execution_id.encode() + b"."
         self._base = 0
+        self._expected = b""
         self._frames: list[bytes] = []
         self._attempts: list[int] = []
         self._size = 0
@@ -121,6 +150,7 @@ class Tail:
         self.top = top
         self.ended = ended
         self._base = top.seq + 1
+        self._expected = b"%d-%d" % (top.attempt, top.seq + 1)
 
     def take(self, first: Position, events: list[tuple[bytes, bytes]], now: float) -> None:
         """Take a batch that was pushed, or read from the log; what is known already is skipped.
@@ -151,15 +181,43 @@ class Tail:
             self._trim()
             self.wake()
 
-    def _append(self, attempt: int, seq: int, kind: bytes, data: bytes) -> None:
+    def take_next(self, id_: bytes, kind: bytes, data: bytes, now: float) -> bool:
+        """Take the one event that all is waiting for, as nearly every push is.
+
+        Args:
+            id_: Its id.
+            kind: Its type.
+            data: Its payload.
+            now: The loop's clock, in s.
+
+        Returns:
+            False when it is another one: :meth:`take` it.
+        """
+        before = self.top
+        if before is None or id_ != self._expected or self.ended:
+            return False
+        self.heard_at = now
+        after = self._append(before.attempt, before.seq + 1, kind, data)
+        self._trim()
+        if kind in TERMINAL:
+            self.wake()
+        else:
+            block = self._frames[-1]
+            for reader in self.readers:
+                reader.give(block, before, after, now)
+        return True
+
+    def _append(self, attempt: int, seq: int, kind: bytes, data: bytes) -> Position:
         block = b""
         if kind not in INTERNAL:
             block = FRAME % (kind, data, b"%b%d-%d" % (self._prefix, attempt, seq))
         self._frames.append(block)
         self._attempts.append(attempt)
         self._size += len(block)
-        self.top = Position(attempt, seq)
-        self.ended = kind in (b"end", b"error")
+        self.top = top = Position(attempt, seq)
+        self._expected = b"%d-%d" % (attempt, seq + 1)
+        self.ended = kind in TERMINAL
+        return top
 
     def _trim(self) -> None:
         if len(self._frames) < 2 * WINDOW_FRAMES and self._size < 2 * WINDOW_BYTES:

@@ -19,7 +19,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from machpay._position import ORIGIN, Position
-from machpay.events import TERMINAL
+from machpay.events import TERMINAL as TERMINAL_EVENTS
 from shared.keys import bar_key, fence_key, log_key
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms
@@ -43,7 +43,8 @@ RUNNING_MARGIN: Final = 600.0
 NewEvent: TypeAlias = tuple[str, bytes]
 """An event to append: its type, and its payload as one line of JSON."""
 
-_TERMINAL: Final = frozenset(name.encode() for name in TERMINAL)
+TERMINAL: Final = frozenset(name.encode() for name in TERMINAL_EVENTS)
+"""The types of entries that nothing follows."""
 
 
 class LogError(Exception):
@@ -145,7 +146,7 @@ class Entry(NamedTuple):
     @property
     def terminal(self) -> bool:
         """Whether nothing can follow."""
-        return self.type in _TERMINAL
+        return self.type in TERMINAL
 
 
 class Summary(NamedTuple):
@@ -329,10 +330,10 @@ class EventLog:
         *more_keys: str,
     ) -> tuple[list[str], list[Any]]:
         for kind, _ in events[:-1]:
-            if kind in TERMINAL:
+            if kind in TERMINAL_EVENTS:
                 raise ValueError("a terminal event can only be the last of its batch")
         ttl_ms = int(ttl * 1000)
-        if events[-1][0] in TERMINAL:
+        if events[-1][0] in TERMINAL_EVENTS:
             ttl_ms = self._retention_ms
         args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
         for event in events:
@@ -408,15 +409,15 @@ def _raw(reply: Any, **_options: Any) -> Any:
     return reply
 
 
-def parse_batch(payload: bytes) -> tuple[Position, list[tuple[bytes, bytes]]]:
+def parse_batch(parts: list[bytes]) -> tuple[Position, list[tuple[bytes, bytes]]]:
     """Read what the append script published.
 
     Args:
-        payload: ``<attempt>-<seq>``, then type and payload of each event, LF between all of them.
+        parts: Its lines: ``<attempt>-<seq>``, then type and payload of each event.
 
     Returns:
         The position of the first event, and ``(type, payload)`` of each.
     """
-    first, *rest = payload.split(b"\n")
+    first, *rest = parts
     attempt, _, seq = first.partition(b"-")
     return Position(int(attempt), int(seq)), list(zip(rest[::2], rest[1::2], strict=True))

@@ -137,13 +137,12 @@ def _refuse_other_sites(request: Request) -> None:
 
 
 def _show_events(frames: AsyncIterator[bytes], stream: OpenStream) -> Response:
-    return EventStream(_unnamed(frames), stream)
+    return EventStream(frames, stream, form=_unnamed)
 
 
-async def _unnamed(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+def _unnamed(block: bytes) -> bytes:
     # JSON has no raw line ends: only the line itself can look like this.
-    async for block in frames:
-        yield block.replace(_NAME, b"")
+    return block.replace(_NAME, b"")
 
 
 class TextStream(Streamed):

@@ -1,4 +1,4 @@
-"""What ASGI has no word for: cutting a connection, and closing it behind a response.
+"""What ASGI has no word for: cutting a connection, closing it behind a response, and sending at once.
 
 uvicorn's ``receive`` is a method of the object that serves the request, in both of its HTTP/1.1
 protocols, and that object has the connection's transport. With another server, or when something in
@@ -32,6 +32,29 @@ class Connection:
     def lasting(self) -> object:
         """What stays the same for all requests of one connection."""
         return self._transport or self
+
+    def write(self, body: bytes) -> bool:
+        """Send a part of a response that has begun, without waiting.
+
+        Args:
+            body: The part.
+
+        Returns:
+            False when the client is behind or gone, or the server is none that we know: nothing is sent.
+        """
+        served = self._served
+        flow = getattr(served, "flow", None)
+        if flow is None or flow.write_paused or served.disconnected:
+            return False
+        # uvicorn's send waits for nothing but a client that is behind.
+        sending = served.send({"type": "http.response.body", "body": body, "more_body": True})
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        sending.close()
+        self.cut()  # it does wait: what it has sent by now, nobody knows
+        return True
 
     def cut(self) -> bool:
         """Close it at once, wherever the response stands; False when that can't be had.

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from sse_starlette.sse import EventSourceResponse
@@ -106,6 +106,7 @@ class Streamed(EventSourceResponse):
         headers: Its headers.
         media_type: Its content type.
         preface: Goes in front of the first block that is no heartbeat, or makes a last one.
+        form: What becomes of each block on its way out.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class Streamed(EventSourceResponse):
         headers: Mapping[str, str],
         media_type: str = EVENT_STREAM,
         preface: bytes = b"",
+        form: Callable[[bytes], bytes] | None = None,
     ) -> None:
         super().__init__(content, headers=headers, media_type=media_type)
         self._blocks = content
         self._stream = stream
         self._preface = preface
+        self._form = form
         # HTTP/2 has no such header, and uvicorn knows better when it drains.
         del self.headers["Connection"]
 
@@ -169,6 +172,8 @@ class Streamed(EventSourceResponse):
         count = 0
         try:
             async for block in blocks:
+                if self._form is not None:
+                    block = self._form(block)  # noqa: PLW2901 - still that block
                 if self._preface and block != HEARTBEAT:
                     block, self._preface = self._preface + block, b""  # noqa: PLW2901 - still that block
                 stream.sending_since = now()
@@ -217,6 +222,7 @@ class EventStream(Streamed):
         frames: Blocks that end on an event boundary, or heartbeats.
         stream: As for :class:`Streamed`.
         headers: More headers.
+        form: What becomes of each block on its way out.
     """
 
     def __init__(
@@ -225,13 +231,22 @@ class EventStream(Streamed):
         stream: OpenStream,
         *,
         headers: Mapping[str, str] | None = None,
+        form: Callable[[bytes], bytes] | None = None,
     ) -> None:
         super().__init__(
             frames,
             stream,
             headers={**_STREAM_HEADERS, **(headers or {})},
             preface=retry_line(random.randint(*RETRY_MS)),  # noqa: S311 - spreads, hides nothing
+            form=form,
         )
+        stream.push = self._push
+
+    def _push(self, block: bytes) -> bool:
+        """Send what comes after the first event, past the task."""
+        if self._preface:
+            return False
+        return self._stream.connection.write(self._form(block) if self._form else block)
 
     def ends_by(self, error: Exception) -> bool:
         """Say that it ended early."""

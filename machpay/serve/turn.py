@@ -1,4 +1,4 @@
-"""A stream's turn to go, as its reader sees it."""
+"""An open stream as its reader sees it: when it has to go, and a short way to its client."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,16 @@ class Turn:
 
     Attributes:
         came: The stream has to end, at its next event boundary.
+        push: Sends a block to the client at once, in place of a reader that waits for news; False when
+            that can't be done now. There are thousands of readers, and waking the task of one costs
+            more than all else that an event does.
     """
 
-    __slots__ = ("_wake", "came")
+    __slots__ = ("_wake", "came", "push")
 
     def __init__(self) -> None:
         self.came = False
+        self.push: Callable[[bytes], bool] | None = None
         self._wake: Callable[[], object] | None = None
 
     def on_come(self, wake: Callable[[], object]) -> None:

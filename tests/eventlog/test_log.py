@@ -212,8 +212,8 @@ async def test_a_foreign_stream_is_not_a_log(log: EventLog, redis: Client) -> No
 
 
 def test_a_published_batch_is_read_back() -> None:
-    first, events = parse_batch(b'3-17\nchunk\n{"a": 1}\nend\n{}')
+    first, events = parse_batch([b"3-17", b"chunk", b'{"a": 1}', b"end", b"{}"])
     assert first == Position(3, 17)
     assert events == [(b"chunk", b'{"a": 1}'), (b"end", b"{}")]
     with pytest.raises(ValueError, match="invalid literal"):
-        parse_batch(b"hello")
+        parse_batch([b"hello"])
