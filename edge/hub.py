@@ -18,7 +18,7 @@ from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
 from machpay.serve.turn import Turn
 from shared.cancellation import cancelled
-from shared.keys import execution_of, log_key
+from shared.keys import log_key
 from shared.log import INTERNAL, Entry, EventLog, parse_batch
 from shared.overdue import Overdue, look_in
 from shared.redis import is_away
@@ -58,6 +58,7 @@ class Hub:
         self.pieces = Pieces(log)
         self._heartbeat = heartbeat
         self._tails: dict[str, Tail] = {}
+        self._channels: dict[bytes, Tail] = {}
         self._subscription = Subscription(url, self._pushed, self._reconnected)
 
     async def run(self) -> None:
@@ -85,7 +86,7 @@ class Hub:
             before its first event, though: it would not know what to resume.
         """
         loop = asyncio.get_running_loop()
-        reader = Reader(after, loop.time(), turn.push)
+        reader = Reader(after, loop.time(), turn)
         turn.on_come(reader.wake)
         tail: Tail | None = None
         try:
@@ -163,6 +164,7 @@ class Hub:
         if tail is None:
             tail = Tail(execution_id, asyncio.get_running_loop().time())
             self._tails[execution_id] = tail
+            self._channels[log_key(execution_id).encode()] = tail
             self._look_at(tail)
         tail.readers.add(reader)
         tail.idle_ticks = 0
@@ -223,8 +225,8 @@ class Hub:
                 tail.take(entry.position, [(entry.type, entry.data)], now)
             tail.heard_at = now
 
-    def _pushed(self, channel: str, payload: bytes) -> None:
-        tail = self._tails.get(execution_of(channel))
+    def _pushed(self, channel: bytes, payload: bytes) -> None:
+        tail = self._channels.get(channel)
         if tail is None:
             return
         now = asyncio.get_running_loop().time()
@@ -234,7 +236,7 @@ class Hub:
         try:
             first, events = parse_batch(parts)
         except ValueError:
-            logger.warning("%s: a foreign message was pushed", channel)
+            logger.warning("%s: a foreign message was pushed", tail.execution_id)
             return
         tail.take(first, events, now)
         if tail.dirty:
@@ -282,6 +284,7 @@ class Hub:
             return
         tail.closed = True
         del self._tails[tail.execution_id]
+        del self._channels[log_key(tail.execution_id).encode()]
         self._subscription.unsubscribe(log_key(tail.execution_id))
 
 

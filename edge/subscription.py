@@ -47,7 +47,7 @@ class Subscription:
     def __init__(
         self,
         url: str,
-        on_push: Callable[[str, bytes], None],
+        on_push: Callable[[bytes, bytes], None],
         on_connect: Callable[[], None],
     ) -> None:
         self._url = url
@@ -79,7 +79,7 @@ class Subscription:
         await asyncio.shield(ack)
 
     def unsubscribe(self, channel: str) -> None:
-        """Unsubscribe; at once as far as callbacks go."""
+        """Unsubscribe; what is on its way is still pushed."""
         self._channels.discard(channel)
         # Who subscribes again must not take the answer to an earlier command for its own.
         _fail(self._acks.pop(channel, None), "unsubscribed")
@@ -128,6 +128,9 @@ class Subscription:
 
     def _replied(self, reply: Any) -> None:
         self._heard = True
+        if type(reply) is list and reply[0] == b"smessage":
+            self._on_push(reply[1], reply[2])
+            return
         # A pong is a bare word while nothing is subscribed, and a list of two afterwards.
         if self._pending and (
             reply == b"PONG" or (isinstance(reply, list) and reply[0] == b"pong")
@@ -143,12 +146,7 @@ class Subscription:
             self._wire.close()
 
     def _dispatch(self, reply: list[Any]) -> None:
-        kind = reply[0]
-        if kind == b"smessage":
-            channel = reply[1].decode()
-            if channel in self._channels:
-                self._on_push(channel, reply[2])
-        elif kind == b"ssubscribe":
+        if reply[0] == b"ssubscribe":
             channel = reply[1].decode()
             self._unanswered[channel] -= 1
             if self._unanswered[channel] <= 0:

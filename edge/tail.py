@@ -1,12 +1,12 @@
 """A tail: the newest frames of one execution, shared by all of its readers on this edge."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from edge.pieces import Pace
 from machpay._position import Position
 from machpay._wire import FRAME
+from machpay.serve.turn import Turn
 from shared.log import INTERNAL, TERMINAL
 
 WINDOW_FRAMES: Final = 512
@@ -23,7 +23,7 @@ class Reader:
     Args:
         position: Where it begins: an entry of the log, or the origin.
         now: The loop's clock, in s.
-        push: Sends a block to the client at once; see :class:`machpay.serve.turn.Turn`.
+        turn: The open stream, which may have a short way to the client.
 
     Attributes:
         position: The last entry that the client was sent, or that it has by its cursor.
@@ -32,16 +32,16 @@ class Reader:
         pace: At which it reads the log.
     """
 
-    __slots__ = ("_doubted", "_future", "_push", "_woken", "behind", "pace", "position", "sent_at")
+    __slots__ = ("_doubted", "_future", "_turn", "_woken", "behind", "pace", "position", "sent_at")
 
     def __init__(
         self,
         position: Position,
         now: float,
-        push: Callable[[bytes], bool] | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self.position = position
-        self._push = push
+        self._turn = turn
         self.pace = Pace()
         self.behind = True
         self.sent_at = now
@@ -87,16 +87,22 @@ class Reader:
             after: The last one of them.
             now: The loop's clock, in s.
         """
-        waits = self._future is not None and not self._future.done() and not self.behind
-        if waits and self._push is not None and self.position == before:
-            if not block:
-                self.position = after
-                return
-            if self._push(block):
-                self.position = after
-                self.sent_at = now
-                return
-        self.wake()
+        push = None if self._turn is None else self._turn.push
+        if (
+            push is None
+            or self._future is None
+            or self._future.done()
+            or self.behind
+            or self.position != before
+        ):
+            self.wake()
+        elif not block:
+            self.position = after
+        elif push(block):
+            self.position = after
+            self.sent_at = now
+        else:
+            self.wake()
 
     def wake(self) -> None:
         """Wake the reader: there is news."""
@@ -198,7 +204,8 @@ class Tail:
             return False
         self.heard_at = now
         after = self._append(before.attempt, before.seq + 1, kind, data)
-        self._trim()
+        if len(self._frames) >= 2 * WINDOW_FRAMES or self._size >= 2 * WINDOW_BYTES:
+            self._trim()
         if kind in TERMINAL:
             self.wake()
         else:

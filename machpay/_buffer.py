@@ -60,33 +60,34 @@ class Buffer:
 
     def put(self, item: object) -> bool:
         """Add an item, from the loop's thread; tell whether there is room for another one."""
-        if not self._items and self._add_at_once([item]):
+        if not self._items and self._reader_waits:
+            self._hand_on([item])
             return True
         room = self._add(item)
         self._ready.set()
         return room
 
-    def _add_at_once(self, items: list[object]) -> bool:
-        """Give items to the reader without waking its task, if it waits for them."""
-        if not self._reader_waits or self._at_once is None:
-            return False
-        self.waiting_since = self._loop.time()
-        self._stretch += 1
-        self._at_once(items)
-        return True
-
     @property
     def _reader_waits(self) -> bool:
+        """Whether items may be given to the reader without waking its task."""
         return (
             self.waiting_since is not None
+            and self._at_once is not None
             and self._stretch < AT_A_STRETCH
-            and not (self._woken or self.closed)
+            and not self._woken
+            and not self.closed
         )
+
+    def _hand_on(self, items: list[object]) -> None:
+        self.waiting_since = self._loop.time()
+        self._stretch += 1
+        if self._at_once is not None:
+            self._at_once(items)
 
     def _take_from_thread(self) -> None:
         """Give what gathered from a thread to the reader."""
-        if self._at_once is not None and self._reader_waits:
-            self._add_at_once(self._empty())
+        if self._reader_waits:
+            self._hand_on(self._empty())
         else:
             self._ready.set()
 

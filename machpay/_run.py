@@ -129,12 +129,13 @@ async def run(
     def hand_on(batch: list[object]) -> None:
         nonlocal over
         over = not output.add(batch)
-        if not output.pending and not over:
+        pending = output.pending
+        if not over and not pending:
             return
-        if over or not _fits(output.pending) or at_once is None or not at_once(output.pending):
+        if over or at_once is None or not _fits(pending) or not at_once(pending):
             batches.wake()
         else:
-            output.pending.clear()
+            pending.clear()
 
     batches = Batches(skill.handler, input, accept, None if at_once is None else hand_on)
     try:

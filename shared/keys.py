@@ -58,11 +58,6 @@ def readers_key(execution_id: str) -> str:
     return f"machpay:{{{execution_id}}}:readers"
 
 
-def execution_of(channel: str) -> str:
-    """Name the execution that a log or channel belongs to: the inverse of :func:`log_key`."""
-    return channel.removeprefix("machpay:{").removesuffix("}:log")
-
-
 def stops_key(worker: str) -> str:
     """Name the list of executions that a worker must stop."""
     return STOPS_PREFIX + worker

@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import hiredis
@@ -25,10 +26,12 @@ from shared.wire import Wire
 Command: TypeAlias = tuple[Any, ...]
 """A command and its arguments: bytes, str, int or float."""
 
-TRIES: Final = 3
+Answered: TypeAlias = Callable[[Any], object]
+"""Takes a reply, or an exception in its place. Must not raise."""
+
 PAUSES: Final = (0.01, 0.1)
-"""How often a command is sent when its connection breaks, and how long to wait in between, in s. Like
-the pool's: a connection that Redis closed is nobody's error, a longer outage is the caller's business."""
+"""How long to wait until a command whose connection broke is sent again, each time, in s. As in the pool: a
+connection that Redis closed is nobody's error, a longer outage is the caller's business."""
 
 LOOK_EVERY: Final = 0.5
 """How often to look for a command that waits for too long, in s."""
@@ -53,7 +56,7 @@ class Line:
         self._patience = patience
         self._wire: Wire | None = None
         self._opening: asyncio.Future[None] | None = None
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[Answered, float]] = deque()
         self._outgoing: list[bytes] = []
         self._gathered = 0
         self._in_flight = 0
@@ -85,29 +88,30 @@ class Line:
                 await self._open()
             else:
                 await self._wire.writable.wait()
-        return await self.send(command)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.send(command, partial(_resolve, future))
+        return await future
 
-    def send(self, command: Command) -> "asyncio.Future[Any]":
+    def send(self, command: Command, answered: Answered) -> None:
         """Send a command without waiting for anything, or trying again.
 
-        Returns:
-            Its reply; or it fails, as :meth:`execute` does, and with a ConnectionError too when the
-            connection is not open, or the kernel takes no more.
+        Args:
+            command: The command.
+            answered: Called with its reply, or with the error: what :meth:`execute` would raise, and a
+                ConnectionError too when the connection is not open, or the kernel takes no more.
         """
         loop = asyncio.get_running_loop()
-        future = loop.create_future()
         if self._wire is None or not self._wire.writable.is_set():
-            future.set_exception(ConnectionError("the connection is not open, or full"))
-            return future
+            loop.call_soon(answered, ConnectionError("the connection is not open, or full"))
+            return
         packed = hiredis.pack_command(command)
-        self._waiting.append((future, loop.time()))
+        self._waiting.append((answered, loop.time()))
         self._outgoing.append(packed)
         self._gathered += len(packed)
         if self._gathered > FLUSH_BYTES:
             self._flush()
         elif not self._in_flight:
             self._flush_soon()
-        return future
 
     def _flush_soon(self) -> None:
         if not self._flushing:
@@ -152,14 +156,8 @@ class Line:
                 outcome.exception()  # seen: perhaps nobody else waits
 
     def _replied(self, reply: Any) -> None:
-        future, _ = self._waiting.popleft()
         self._in_flight -= 1
-        if future.done():
-            return  # whoever asked does not wait any more
-        if isinstance(reply, Exception):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+        self._waiting.popleft()[0](reply)
 
     def _look(self) -> None:
         """Give the connection up when the oldest command waits for too long."""
@@ -184,10 +182,18 @@ class Line:
             self._timer = None
         if wire is not None:
             wire.close()
-        for future, _ in waiting:
-            if not future.done():
-                future.set_exception(type(reason)(*reason.args))
+        for answered, _ in waiting:
+            answered(type(reason)(*reason.args))
 
     def close(self) -> None:
         """Close the connection; whoever waits is told."""
         self._hang_up(ConnectionError("closed by us"))
+
+
+def _resolve(future: "asyncio.Future[Any]", reply: Any) -> None:
+    if future.done():
+        return  # whoever asked does not wait any more
+    if isinstance(reply, Exception):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)

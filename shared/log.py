@@ -10,7 +10,6 @@ the same atomic step, so what a live reader is pushed is, byte for byte and in o
 has. Pushes are only an accelerator: a reader that doubts reads the log.
 """
 
-import asyncio
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -21,6 +20,7 @@ from redis.exceptions import ResponseError
 from machpay._position import ORIGIN, Position
 from machpay.events import TERMINAL as TERMINAL_EVENTS
 from shared.keys import bar_key, fence_key, log_key
+from shared.line import Answered
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms
 
@@ -295,15 +295,24 @@ class EventLog:
             return None
 
     def send(
-        self, execution_id: str, first: Position, events: Sequence[NewEvent]
-    ) -> "asyncio.Future[Any]":
+        self, keys: list[str], first: Position, events: Sequence[NewEvent], answered: Answered
+    ) -> None:
         """Send what :meth:`append` would, without waiting: for those who append all the time.
 
-        Returns:
-            What :meth:`check` takes; or it fails, with an error of Redis or of the connection. Repeat it
-            with :meth:`append` then.
+        Args:
+            keys: From :meth:`keys`.
+            first: As for :meth:`append`.
+            events: As for :meth:`append`.
+            answered: Called with what :meth:`check` takes; or with an error of Redis or of the
+                connection: repeat it with :meth:`append` then.
         """
-        return self._append.send(*self._command(execution_id, first, events, 0.0, b""))
+        args = self._args(first, events, 0.0, b"")
+        self._append.send(keys, args, answered)
+
+    @staticmethod
+    def keys(execution_id: str) -> list[str]:
+        """Name the keys of an execution that an append touches."""
+        return [log_key(execution_id), fence_key(execution_id)]
 
     def check(self, execution_id: str, reply: Any) -> Position:
         """Look at the answer to an append.
@@ -320,15 +329,9 @@ class EventLog:
             raise _REFUSALS[status](execution_id, top)
         return top
 
-    def _command(
-        self,
-        execution_id: str,
-        first: Position,
-        events: Sequence[NewEvent],
-        ttl: float,
-        origin: bytes,
-        *more_keys: str,
-    ) -> tuple[list[str], list[Any]]:
+    def _args(
+        self, first: Position, events: Sequence[NewEvent], ttl: float, origin: bytes
+    ) -> list[Any]:
         for kind, _ in events[:-1]:
             if kind in TERMINAL_EVENTS:
                 raise ValueError("a terminal event can only be the last of its batch")
@@ -338,7 +341,7 @@ class EventLog:
         args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
         for event in events:
             args += event
-        return [log_key(execution_id), fence_key(execution_id), *more_keys], args
+        return args
 
     async def _write(
         self,
@@ -349,8 +352,9 @@ class EventLog:
         origin: bytes,
         *more_keys: str,
     ) -> Position:
-        command = self._command(execution_id, first, events, ttl, origin, *more_keys)
-        return self.check(execution_id, await self._append(*command))
+        args = self._args(first, events, ttl, origin)
+        reply = await self._append([*self.keys(execution_id), *more_keys], args)
+        return self.check(execution_id, reply)
 
     async def read(
         self,

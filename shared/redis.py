@@ -30,7 +30,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from shared.line import Line
+from shared.line import Answered, Line
 
 Client: TypeAlias = Redis
 
@@ -130,7 +130,7 @@ class Script(Protocol):
         """Run it."""
         ...
 
-    def send(self, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+    def send(self, keys: list[str], args: list[Any], answered: Answered) -> None:
         """Have it run, without waiting and without trying twice."""
         ...
 
@@ -241,9 +241,9 @@ class _LineScript:
                 raise
         return await self._line.execute(("EVAL", self._source, len(keys), *keys, *args))
 
-    def send(self, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+    def send(self, keys: list[str], args: list[Any], answered: Answered) -> None:
         """Have it run."""
-        return self._line.send(("EVALSHA", self._sha, len(keys), *keys, *args))
+        self._line.send(("EVALSHA", self._sha, len(keys), *keys, *args), answered)
 
 
 class _PooledScript:
@@ -255,14 +255,22 @@ class _PooledScript:
 
     def __init__(self, script: Callable[[list[str], list[Any]], Awaitable[Any]]) -> None:
         self._script = script
+        self._tasks = set[asyncio.Task[Any]]()
 
     async def __call__(self, keys: list[str], args: list[Any]) -> Any:
         """Run it."""
         return await self._script(keys, args)
 
-    def send(self, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+    def send(self, keys: list[str], args: list[Any], answered: Answered) -> None:
         """Have it run."""
-        return asyncio.ensure_future(self(keys, args))
+
+        def done(task: "asyncio.Task[Any]") -> None:
+            self._tasks.discard(task)
+            answered(ConnectionError() if task.cancelled() else task.exception() or task.result())
+
+        task = asyncio.ensure_future(self(keys, args))
+        self._tasks.add(task)
+        task.add_done_callback(done)
 
 
 def load_script(client: Client, package: str, name: str) -> Script:

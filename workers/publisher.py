@@ -43,6 +43,7 @@ class Publisher:
     def __init__(self, log: EventLog, claim: Claim) -> None:
         self._log = log
         self._claim = claim
+        self._keys = log.keys(claim.execution_id)
         self._next_seq = claim.next_seq
         self._buffer: list[NewEvent] = []
         self._size = 0
@@ -127,21 +128,20 @@ class Publisher:
         """Begin the next append, unless one is on its way."""
         if self._in_flight or not self._buffer or self._stopped or self._aborted is not None:
             return
-        self._in_flight = self._take()
-        sent = self._log.send(self._claim.execution_id, self._place, self._in_flight)
-        sent.add_done_callback(self._answered)
+        self._in_flight = batch = self._take()
+        self._log.send(self._keys, self._place, batch, self._answered)
 
-    def _answered(self, sent: "asyncio.Future[Any]") -> None:
+    def _answered(self, reply: Any) -> None:
+        if not isinstance(reply, Exception) and reply[0] == b"OK":
+            self._written()
+            return
         try:
-            self._log.check(self._claim.execution_id, sent.result())
+            if not isinstance(reply, Exception):
+                self._log.check(self._claim.execution_id, reply)
         except LogError as refusal:
             self._refused = refusal
-            self._news.set()
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - looked at where it is repeated
-            self._broke = True
-            self._news.set()
-        else:
-            self._written()
+        self._broke = True
+        self._news.set()
 
     async def _repeat(self) -> None:
         """Append what is in flight, however long Redis is away; repeating is harmless (append.lua)."""
@@ -175,6 +175,9 @@ class Publisher:
         return Position(self._claim.attempt, self._next_seq)
 
     def _take(self) -> list[NewEvent]:
+        if len(self._buffer) == 1:
+            batch, self._buffer, self._size = self._buffer, [], 0
+            return batch
         size = count = 0
         for _, payload in self._buffer[:BATCH_EVENTS]:
             size += len(payload)

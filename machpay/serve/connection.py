@@ -17,10 +17,11 @@ class Connection:
         receive: The request's channel, as the server gave it.
     """
 
-    __slots__ = ("_served",)
+    __slots__ = ("_flow", "_served")
 
     def __init__(self, receive: Receive) -> None:
         self._served: Any = getattr(receive, "__self__", None)
+        self._flow: Any = getattr(self._served, "flow", None)
 
     @property
     def unsent(self) -> int:
@@ -43,8 +44,7 @@ class Connection:
             False when the client is behind or gone, or the server is none that we know: nothing is sent.
         """
         served = self._served
-        flow = getattr(served, "flow", None)
-        if flow is None or flow.write_paused or served.disconnected:
+        if self._flow is None or self._flow.write_paused or served.disconnected:
             return False
         # uvicorn's send waits for nothing but a client that is behind.
         sending = served.send({"type": "http.response.body", "body": body, "more_body": True})

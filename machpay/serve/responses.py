@@ -176,6 +176,7 @@ class Streamed(EventSourceResponse):
                     block = self._form(block)  # noqa: PLW2901 - still that block
                 if self._preface and block != HEARTBEAT:
                     block, self._preface = self._preface + block, b""  # noqa: PLW2901 - still that block
+                    stream.push = self._push
                 stream.sending_since = now()
                 await directly({"type": "http.response.body", "body": block, "more_body": True})
                 stream.sending_since = None
@@ -191,6 +192,12 @@ class Streamed(EventSourceResponse):
                 await close()
         stream.sending_since = now()
         await send({"type": "http.response.body", "body": self._preface})
+
+    @property
+    def _push(self) -> Callable[[bytes], bool]:
+        """What sends a block past the task."""
+        write, form = self._stream.connection.write, self._form
+        return write if form is None else lambda block: write(form(block))
 
     def ends_by(self, error: Exception) -> bool:  # noqa: ARG002 - for subclasses
         """Tell whether the response is complete although its content broke."""
@@ -240,13 +247,6 @@ class EventStream(Streamed):
             preface=retry_line(random.randint(*RETRY_MS)),  # noqa: S311 - spreads, hides nothing
             form=form,
         )
-        stream.push = self._push
-
-    def _push(self, block: bytes) -> bool:
-        """Send what comes after the first event, past the task."""
-        if self._preface:
-            return False
-        return self._stream.connection.write(self._form(block) if self._form else block)
 
     def ends_by(self, error: Exception) -> bool:
         """Say that it ended early."""

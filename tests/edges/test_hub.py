@@ -232,7 +232,7 @@ async def test_a_lost_push_is_made_up_for(
     pushed = Hub._pushed
     dropped = 0
 
-    def drop_some(self: Hub, channel: str, payload: bytes) -> None:
+    def drop_some(self: Hub, channel: bytes, payload: bytes) -> None:
         nonlocal dropped
         dropped += 1
         if dropped % 3 == 0:

@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError, ResponseError
 from machpay._position import Position
 from machpay.events import ChunkEvent
 from shared import patience
+from shared.line import Answered
 from shared.log import Fenced, NewEvent
 from workers import publisher as module
 from workers.claim import Claim
@@ -37,10 +38,16 @@ class GatedLog:
             raise self.failures.pop(0)
         self.batches.append((first, list(events)))
 
+    def keys(self, execution_id: str) -> list[str]:
+        return [execution_id]
+
     def send(
-        self, execution_id: str, first: Position, events: Sequence[NewEvent]
-    ) -> "asyncio.Future[None]":
-        return asyncio.ensure_future(self.append(execution_id, first, events))
+        self, keys: list[str], first: Position, events: Sequence[NewEvent], answered: Answered
+    ) -> None:
+        def done(task: "asyncio.Task[None]") -> None:
+            answered(task.exception() or [b"OK"])
+
+        asyncio.ensure_future(self.append(keys[0], first, events)).add_done_callback(done)
 
     def check(self, execution_id: str, reply: None) -> None:
         pass
