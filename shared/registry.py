@@ -22,6 +22,10 @@ ANNOUNCE_EVERY: Final = 10.0
 LIVE_FOR: Final = 3 * ANNOUNCE_EVERY
 """For how long an announcement makes a skill live, in s."""
 
+REMEMBERED: Final = 0.5
+"""For how long a process starts a skill as it was found last, in s: so long, a new price or limit may go
+unnoticed."""
+
 _decoder: Final = msgspec.json.Decoder(SkillInfo)
 
 
@@ -34,6 +38,7 @@ class Registry:
 
     def __init__(self, redis: Client) -> None:
         self._redis = redis
+        self._found: dict[str, tuple[float, SkillInfo]] = {}
 
     async def announce(self, skills: Iterable[Skill]) -> None:
         """Say that a worker has these skills, now."""
@@ -48,12 +53,24 @@ class Registry:
             await pipe.execute()
 
     async def find(self, skill_id: str) -> SkillInfo | None:
-        """Find a skill; ``None`` when no worker announced it within a day."""
+        """Find a skill; ``None`` when no worker announced it within a day.
+
+        What was found is remembered for :data:`REMEMBERED` s: every start asks.
+        """
+        until, known = self._found.get(skill_id, (0.0, None))
+        now = time.monotonic()
+        if now < until:
+            return known
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(skill_key(skill_id))
             pipe.pttl(skill_key(skill_id))
             data, ttl = await pipe.execute()
-        return _read(data, ttl)
+        info = _read(data, ttl)
+        if info is None:
+            self._found.pop(skill_id, None)
+        else:
+            self._found[skill_id] = now + REMEMBERED, info
+        return info
 
     async def list(self) -> list[SkillInfo]:
         """List all known skills, by id."""

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from arq.constants import result_key_prefix, retry_key_prefix
+from arq.constants import job_key_prefix, result_key_prefix, retry_key_prefix
 
 from shared.keys import (
     BELL,
@@ -40,11 +40,15 @@ class Picked(NamedTuple):
 
     Attributes:
         job_id: arq's job id: the execution id.
-        score: The ms from which it was due, as arq's ``run_job`` takes it.
+        score: The ms from which it was due.
+        job: As arq encodes it; ``None`` when it expired.
+        picks: How often it was picked, this time included.
     """
 
     job_id: str
     score: int
+    job: bytes | None
+    picks: int
 
 
 class Renewed(NamedTuple):
@@ -85,7 +89,7 @@ class Leases:
             count: The most to pick.
         """
         now, *rows = await self._pick(
-            [QUEUE],
+            [QUEUE, BELL],
             [
                 self.token,
                 self._lease_ms,
@@ -95,13 +99,16 @@ class Leases:
                 self._contact_ms,
                 self._spare_until_ms,
                 HOLDER_TTL_MS,
+                job_key_prefix,
             ],
         )
         self._answered(now)
         picked = []
-        for name, score in zip(rows[::2], rows[1::2], strict=True):
+        for name, score, job, picks in zip(
+            rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True
+        ):
             try:
-                picked.append(Picked(name.decode(), int(float(score))))
+                picked.append(Picked(name.decode(), int(float(score)), job, picks))
             except (UnicodeDecodeError, OverflowError, ValueError):
                 # Nobody of ours queued it, and it would come back to every worker for ever.
                 logger.warning("dropped from the queue, not a job: %r at %r", name, score)

@@ -20,7 +20,7 @@ from workers.announce import announce, keep_announcing
 from workers.execute import Executor
 from workers.leases import Leases
 from workers.stops import listen_for_stops
-from workers.worker import UNLIMITED, Worker
+from workers.worker import Worker
 
 logger: Final = logging.getLogger("machpay.worker")
 
@@ -39,7 +39,7 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
     executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases)
 
     worker = Worker(
-        [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION, max_tries=UNLIMITED)],
+        [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION)],
         redis=queue,
         leases=leases,
         lease=settings.lease,

@@ -13,8 +13,12 @@ What arq 0.28 does and what is done here instead, and why:
   #435, #498). Here both are logged, and the worker goes on.
 * arq unpickles what it finds in Redis. Here it is msgpack (``shared.redis.connect_queue``).
 
-arq's ``run_job`` is used as it is. Cron jobs and ``allow_abort_jobs`` are not supported: executions
-are cancelled through their log.
+* arq asks for each job that it picked, in a transaction, and runs it in a second task. Here a pick
+  brings the jobs with it.
+
+Hooks, ``Retry`` and the format of jobs are arq's. Cron jobs, ``allow_abort_jobs``, time-outs of jobs and
+kept results are not supported: executions have limits of their own, are cancelled through their log,
+and their log is their result.
 """
 
 import asyncio
@@ -27,9 +31,10 @@ from typing import Any, Final
 
 import arq.worker
 from arq.connections import ArqRedis
+from arq.jobs import deserialize_job_raw
 from arq.typing import StartupShutdown, WorkerCoroutine
-from arq.utils import timestamp_ms
-from arq.worker import Function
+from arq.utils import ms_to_datetime
+from arq.worker import Function, Retry
 from redis.exceptions import RedisError
 
 from shared.cancellation import cancelled
@@ -51,12 +56,6 @@ UNCONCLUDED_MS: Final = 1000
 
 CANCEL_EVERY: Final = 2.0
 """How often a job that must end is told so, in s."""
-
-NEVER: Final = 10 * 365 * 24 * 3600.0
-"""arq's own time-out of a job, in s: executions have their own."""
-
-UNLIMITED: Final = 1 << 30
-"""arq's own count of tries: attempts are counted in the log."""
 
 
 class Worker(arq.worker.Worker):
@@ -104,12 +103,8 @@ class Worker(arq.worker.Worker):
             queue_name=QUEUE,
             redis_pool=redis,
             max_jobs=max_jobs,
-            job_timeout=NEVER,
-            keep_result=0,
-            max_tries=UNLIMITED,
             job_serializer=encode_job,
             job_deserializer=redis.job_deserializer,
-            log_results=False,
             on_startup=on_startup,
             on_shutdown=on_shutdown,
             on_job_start=_survivable(on_job_start),
@@ -123,7 +118,6 @@ class Worker(arq.worker.Worker):
         self._on_unrunnable = on_unrunnable
         self._on_unknown = on_unknown
         self._on_hand_over = on_hand_over
-        self._scores: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._vacancy = asyncio.Event()
@@ -192,7 +186,6 @@ class Worker(arq.worker.Worker):
             if self._stopping.is_set():  # told to stop while we asked
                 await self._release(job.job_id, self._leases.give_back(job.job_id))
                 continue
-            self._scores[job.job_id] = job.score
             task = jobs.create_task(self._guard(job), name=f"job {job.job_id}")
             self.tasks[job.job_id] = task
             task.add_done_callback(partial(self._done, job.job_id))
@@ -200,9 +193,10 @@ class Worker(arq.worker.Worker):
             self._vacancy.clear()
 
     def _done(self, job_id: str, _task: asyncio.Task[Any]) -> None:
-        del self.tasks[job_id], self._scores[job_id]
-        self._wake.set()
-        self._vacancy.set()
+        del self.tasks[job_id]
+        if self._stopping.is_set() or not self._vacancy.is_set():
+            self._wake.set()
+            self._vacancy.set()
 
     async def _wait_for_work(self) -> None:
         with suppress(TimeoutError):
@@ -232,7 +226,7 @@ class Worker(arq.worker.Worker):
     async def _guard(self, job: Picked) -> None:
         """Run a job; whatever happens to it, the worker goes on."""
         try:
-            await self.run_job(job.job_id, job.score)
+            await self._run(job)
         except asyncio.CancelledError:
             await asyncio.shield(self._release(job.job_id, self._leases.give_back(job.job_id)))
             raise
@@ -242,33 +236,46 @@ class Worker(arq.worker.Worker):
                 logger.warning("job %s: Redis is away: %s", job.job_id, error)
             else:
                 logger.exception("job %s can't be run", job.job_id)
-                await self.finish_failed_job(job.job_id, None)
+                await self._put_away(job.job_id)
 
-    async def finish_job(
-        self,
-        job_id: str,
-        finish: bool,
-        result_data: bytes | None,
-        result_timeout_s: float | None,
-        keep_result_forever: bool,
-        incr_score: int | None,
-        keep_in_progress: float | None,  # noqa: ARG002 - for arq's cron jobs
-    ) -> None:
-        """End the lease: arq calls this when a job is done, cancelled or to be retried."""
-        if finish:
-            keep_ms = None if keep_result_forever else int((result_timeout_s or 0) * 1000)
-            await self._release(job_id, self._leases.finish(job_id, result_data, keep_ms))
+    async def _run(self, job: Picked) -> None:
+        job_id = job.job_id
+        if job.job is None:
+            logger.warning("job %s expired", job_id)
+            await self._put_away(job_id)
             return
-        # arq says by how much to raise the score that the job was picked with.
-        delay_ms = max(0, self._scores[job_id] + incr_score - timestamp_ms()) if incr_score else 0
-        await self._release(job_id, self._leases.give_back(job_id, delay_ms))
+        name, args, kwargs, _, enqueued_ms = deserialize_job_raw(
+            job.job, deserializer=self.job_deserializer
+        )
+        function = self.functions[name]
+        ctx = {
+            **self.ctx,
+            "job_id": job_id,
+            "job_try": job.picks,
+            "enqueue_time": ms_to_datetime(enqueued_ms),
+            "score": job.score,
+        }
+        if self.on_job_start:
+            await self.on_job_start(ctx)
+        due_in_ms: int | None = None
+        try:
+            await function.coroutine(ctx, *args, **kwargs)
+        except Retry as retry:
+            due_in_ms = retry.defer_score or 0
+        except Exception:
+            logger.exception("job %s failed", job_id)
+        if self.on_job_end:
+            await self.on_job_end(ctx)
+        if due_in_ms is None:
+            releasing = self._leases.finish(job_id, None, None)
+        else:
+            releasing = self._leases.give_back(job_id, due_in_ms)
+        await asyncio.shield(self._release(job_id, releasing))
+        if self.after_job_end:
+            await self.after_job_end(ctx)
 
-    async def finish_failed_job(
-        self,
-        job_id: str,
-        result_data: bytes | None,  # noqa: ARG002 - no results are kept
-    ) -> None:
-        """End the lease of a job that can't be run; arq calls this."""
+    async def _put_away(self, job_id: str) -> None:
+        """End the lease of a job that can't be run."""
         if self._on_unrunnable is not None:
             try:
                 await self._on_unrunnable(job_id)
