@@ -11,7 +11,7 @@ import msgspec
 from bench.target import Request, Target, Work
 from ops.system import System
 
-SKILLS: Final = ("paced", "burst", "hold", "wait", "tick", "steady")
+SKILLS: Final = ("paced", "noop", "burst", "hold", "wait", "tick", "steady")
 _CURSOR: Final = re.compile(rb"\nid: (\S+)\n\n")
 
 

@@ -89,3 +89,12 @@ async def produce(input: SkillInput) -> AsyncIterator[str]:
         if index and work.interval:
             await asyncio.sleep(work.interval)
         yield stamp(index)
+
+
+noop = Skill(id="noop")
+
+
+@noop.stream_handler
+async def do_nothing(input: SkillInput) -> str:
+    """Yield nothing but one short text."""
+    return "done"

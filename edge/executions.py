@@ -154,6 +154,8 @@ class RedisExecutions:
         )
         job = Execute.of(execution_id, request.input, terms)
         start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill.id))
+        if request.streamed:
+            self._hub.expect(execution_id)
         async with _reachable():
             try:
                 begun = await self._log.start(
@@ -166,6 +168,10 @@ class RedisExecutions:
                 )
             except LogError:
                 begun = Begun.KNOWN
+        if begun is Begun.NEW:
+            await self._hub.begun(execution_id, start, terms)
+        else:
+            self._hub.forget(execution_id)
         if begun is Begun.KNOWN:
             return await self._replay(execution_id, request)
         if begun is Begun.BARRED:

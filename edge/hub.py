@@ -10,6 +10,8 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
+from redis.exceptions import ConnectionError
+
 from edge.pieces import Pieces
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
@@ -19,14 +21,18 @@ from machpay.serve.responses import log_lost_frame
 from machpay.serve.turn import Turn
 from shared.cancellation import cancelled
 from shared.keys import log_key
-from shared.log import INTERNAL, Entry, EventLog, parse_batch
+from shared.log import INTERNAL, Entry, EventLog, Summary, parse_batch
 from shared.overdue import Overdue, look_in
 from shared.redis import is_away
+from shared.terms import Terms
 
 logger: Final = logging.getLogger("machpay.hub")
 
 TICK: Final = 0.5
 """How often heartbeats and silent tails are looked after, in s."""
+
+SUBSCRIBED_WITHIN: Final = 0.5
+"""How long a start waits until pushes come, in s; its reader looks into the log then."""
 
 RETRY_END: Final = 1.0
 """How long after one try to end an overdue execution the next one is made, in s."""
@@ -88,7 +94,7 @@ class Hub:
         loop = asyncio.get_running_loop()
         reader = Reader(after, loop.time(), turn)
         turn.on_come(reader.wake)
-        tail: Tail | None = None
+        tail = self._join_at_once(execution_id, reader)
         try:
             while not turn.came or reader.position == ORIGIN:
                 if tail is not None and tail.lost and reader.doubts():
@@ -153,7 +159,73 @@ class Hub:
         reader.position = entries[-1].position
         return frames(execution_id, entries[known:]), entries[-1].terminal
 
+    # -- executions that are started here --------------------------------------------------------
+
+    def expect(self, execution_id: str) -> None:
+        """Subscribe to an execution that is about to be started here, while its start is on its way.
+
+        Its reader then needs nothing from the log. :meth:`begun` or :meth:`forget` must follow.
+        """
+        if execution_id in self._tails:
+            return
+        tail = self._new_tail(execution_id)
+        try:
+            tail.expected = self._subscription.ask(log_key(execution_id))
+        except ConnectionError:
+            self._drop(tail)
+
+    async def begun(self, execution_id: str, start: bytes, terms: Terms) -> None:
+        """Note that an execution was started, and that no worker can have heard of it yet.
+
+        Args:
+            execution_id: From :meth:`expect`.
+            start: The ``start`` event's payload.
+            terms: What was agreed.
+        """
+        tail = self._tails.get(execution_id)
+        if tail is None or tail.expected is None:
+            return
+        await asyncio.wait([tail.expected], timeout=SUBSCRIBED_WITHIN)
+        subscribed = tail.expected.done() and tail.expected.exception() is None
+        if not subscribed or tail.closed or tail.looking or tail.top is not None:
+            self.forget(execution_id)
+            return
+        tail.expected = None
+        tail.begin_at_start(start)
+        summary = Summary(terms, Entry(b"0-1", b"start", start), found=True)
+        tail.overdue_at = asyncio.get_running_loop().time() + look_in(summary)
+
+    def forget(self, execution_id: str) -> None:
+        """Note that an execution which was expected is none that was started here and now."""
+        tail = self._tails.get(execution_id)
+        if tail is not None and tail.expected is not None:
+            tail.expected = None
+            if not tail.readers and not tail.looking:
+                self._drop(tail)
+
+    def _join_at_once(self, execution_id: str, reader: Reader) -> Tail | None:
+        """Join a tail whose window has all that a reader needs, if there is one."""
+        tail = self._tails.get(execution_id)
+        if tail is None or tail.lost or not tail.has(reader.position):
+            return None
+        tail.readers.add(reader)
+        tail.idle_ticks = 0
+        reader.behind = False
+        return tail
+
     # -- tails -----------------------------------------------------------------------------------
+
+    def _new_tail(self, execution_id: str) -> Tail:
+        tail = Tail(execution_id, asyncio.get_running_loop().time())
+        self._tails[execution_id] = tail
+        self._channels[log_key(execution_id).encode()] = tail
+        return tail
+
+    def _drop(self, tail: Tail) -> None:
+        tail.closed = True
+        channel = log_key(tail.execution_id)
+        del self._tails[tail.execution_id], self._channels[channel.encode()]
+        self._subscription.unsubscribe(channel)
 
     def _join(self, execution_id: str, reader: Reader) -> Tail:
         """Join the execution's tail; the first reader opens it, :meth:`_tick` closes it."""
@@ -162,9 +234,8 @@ class Hub:
             # Others had seen more than there is. Who has not, is not concerned.
             tail.closed, tail = True, None
         if tail is None:
-            tail = Tail(execution_id, asyncio.get_running_loop().time())
-            self._tails[execution_id] = tail
-            self._channels[log_key(execution_id).encode()] = tail
+            tail = self._new_tail(execution_id)
+        if tail.top is None:
             self._look_at(tail)
         tail.readers.add(reader)
         tail.idle_ticks = 0
@@ -281,11 +352,8 @@ class Hub:
     def _leave(self, tail: Tail) -> None:
         if tail.idle_ticks < LINGER_TICKS:
             tail.idle_ticks += 1
-            return
-        tail.closed = True
-        del self._tails[tail.execution_id]
-        del self._channels[log_key(tail.execution_id).encode()]
-        self._subscription.unsubscribe(log_key(tail.execution_id))
+        else:
+            self._drop(tail)
 
 
 def frames(execution_id: str, entries: Iterable[Entry]) -> bytes:

@@ -69,14 +69,25 @@ class Subscription:
         Raises:
             ConnectionError: The connection is down. The channel is subscribed when it is up again.
         """
+        # Answered, or the connection is given up for its silence: see PING_EVERY.
+        await asyncio.shield(self.ask(channel))
+
+    def ask(self, channel: str) -> "asyncio.Future[None]":
+        """Subscribe, without waiting until Redis said so.
+
+        Returns:
+            Done when it did; it must not be cancelled.
+
+        Raises:
+            ConnectionError: As :meth:`subscribe` does.
+        """
         self._channels.add(channel)
         ack = self._acks.get(channel)
         if ack is None:
             self._send("SSUBSCRIBE", channel)
             ack = self._acks[channel] = asyncio.get_running_loop().create_future()
             self._unanswered[channel] += 1
-        # Answered, or the connection is given up for its silence: see PING_EVERY.
-        await asyncio.shield(ack)
+        return ack
 
     def unsubscribe(self, channel: str) -> None:
         """Unsubscribe; what is on its way is still pushed."""

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from edge.pieces import Pace
-from machpay._position import Position
+from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME
 from machpay.serve.turn import Turn
 from shared.log import INTERNAL, TERMINAL
@@ -122,6 +122,7 @@ class Tail:
         ended: The terminal event is in.
         lost: The log is shorter than what was seen of it: Redis lost its tail.
         dirty: A hole, a reconnection or a long silence: look at the log.
+        expected: Done when pushes come, for an execution that is about to be started here.
         looking: Somebody is looking at the log already.
         overdue_at: When one of its limits may have passed, by the loop's clock, in s.
         heard_at: When something was last heard of the log, by the loop's clock, in s.
@@ -138,6 +139,7 @@ class Tail:
         self.lost = False
         self.dirty = False
         self.looking = False
+        self.expected: asyncio.Future[None] | None = None
         self.heard_at = now
         self.overdue_at: float | None = None
         self.readers: set[Reader] = set()
@@ -150,6 +152,16 @@ class Tail:
         self._frames: list[bytes] = []
         self._attempts: list[int] = []
         self._size = 0
+
+    def begin_at_start(self, start: bytes) -> None:
+        """Begin with the first entry, which was just written and is all there is.
+
+        Args:
+            start: The ``start`` event's payload.
+        """
+        self._base = 1
+        self._append(0, 1, b"start", start)
+        self.wake()
 
     def begin(self, top: Position, *, ended: bool) -> None:
         """Begin after an entry: what is before it, readers take from the log."""
@@ -243,6 +255,13 @@ class Tail:
     def covers(self, position: Position) -> bool:
         """Tell whether the window holds all that follows a position."""
         return self.top is not None and position.seq >= self._base - 1
+
+    def has(self, position: Position) -> bool:
+        """Tell whether the window has this very entry, or is whole and this is the origin."""
+        index = position.seq - self._base
+        if position == ORIGIN:
+            return self._base == 1
+        return 0 <= index < len(self._attempts) and self._attempts[index] == position.attempt
 
     def agrees(self, position: Position) -> bool:
         """Tell whether a position is of the log that the window shows.

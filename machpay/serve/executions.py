@@ -97,6 +97,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
             input and options, is the same execution.
         chosen_id: The execution's id, chosen by the client: it is the start's name, too.
         options: What else the client asks for.
+        streamed: It is read from its beginning, here and at once.
     """
 
     skill: SkillInfo
@@ -105,6 +106,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     chosen_id: str | None = None
     options: Options = Options()
+    streamed: bool = False
 
     def execution_id(self) -> str:
         """Name the execution that this request starts, or started before."""

@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
+from msgspec import structs
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -210,7 +211,8 @@ class Surface:
     async def _start_and_stream(self, request: Request, chosen_id: str | None = None) -> Response:
         # Open before it is started: a process that is told to stop waits for it.
         with self.streams.opening(request.receive) as stream:
-            started = await self._start(await self._read_start(request, chosen_id))
+            asked = await self._read_start(request, chosen_id)
+            started = await self._start(structs.replace(asked, streamed=True))
             frames = self.executions.read(started.execution_id, ORIGIN, stream)
             return EventStream(frames, stream, headers=_replayed(started))
 
