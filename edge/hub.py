@@ -104,6 +104,7 @@ class Hub:
                 block, ended = found or await self._read_log(execution_id, reader)
                 if block:
                     reader.sent_at = loop.time()
+                    turn.over = ended
                     yield block
                 if ended:
                     return

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
@@ -100,6 +100,9 @@ class Streamed(EventSourceResponse):
     holds 42 KB for a reader that waits. Here one task sends, one waits for the client to leave, and
     whether a client takes anything is looked at from outside (:class:`machpay.serve.streams.Streams`).
 
+    Attributes:
+        as_read: The blocks are those of the stream's reader: its last one is the last one here.
+
     Args:
         content: The body's blocks.
         stream: What is open for as long as the response goes on.
@@ -108,6 +111,8 @@ class Streamed(EventSourceResponse):
         preface: Goes in front of the first block that is no heartbeat, or makes a last one.
         form: What becomes of each block on its way out.
     """
+
+    as_read: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -178,6 +183,9 @@ class Streamed(EventSourceResponse):
                     block, self._preface = self._preface + block, b""  # noqa: PLW2901 - still that block
                     stream.push = self._push
                 stream.sending_since = now()
+                if stream.over and self.as_read and not self._preface:
+                    await send({"type": "http.response.body", "body": block})
+                    return
                 await directly({"type": "http.response.body", "body": block, "more_body": True})
                 stream.sending_since = None
                 count += 1
@@ -231,6 +239,8 @@ class EventStream(Streamed):
         headers: More headers.
         form: What becomes of each block on its way out.
     """
+
+    as_read: ClassVar[bool] = True
 
     def __init__(
         self,

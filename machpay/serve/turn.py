@@ -11,15 +11,17 @@ class Turn:
 
     Attributes:
         came: The stream has to end, at its next event boundary.
+        over: Nothing follows the block that the reader gives next: the response ends with it.
         push: Sends a block to the client at once, in place of a reader that waits for news; False when
             that can't be done now. There are thousands of readers, and waking the task of one costs
             more than all else that an event does.
     """
 
-    __slots__ = ("_wake", "came", "push")
+    __slots__ = ("_wake", "came", "over", "push")
 
     def __init__(self) -> None:
         self.came = False
+        self.over = False
         self.push: Callable[[bytes], bool] | None = None
         self._wake: Callable[[], object] | None = None
 
