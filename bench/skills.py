@@ -95,6 +95,6 @@ noop = Skill(id="noop")
 
 
 @noop.stream_handler
-async def do_nothing(input: SkillInput) -> str:
+async def do_nothing(_input: SkillInput) -> str:
     """Yield nothing but one short text."""
     return "done"

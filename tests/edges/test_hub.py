@@ -23,7 +23,7 @@ from shared.keys import log_key
 from shared.log import EventLog
 from shared.overdue import queue_time_left
 from shared.redis import Client, connect
-from shared.terms import Terms, encode_terms
+from shared.terms import Terms, decode_terms, encode_terms
 from tests.edges.wiring import overdue_of
 from tests.rollback import roll_back
 from tests.waiting import eventually
@@ -578,3 +578,122 @@ async def test_a_server_that_hangs_is_noticed(
                 await writer.append("chunk:1", "end")
         await redis.aclose()
     assert reader.data == ["start", "chunk:0", "chunk:1", "end"]
+
+
+# ---- what is pushed goes to clients without their tasks
+
+
+class Pushed(Collector):
+    """A client whose stream has a short way to it."""
+
+    def __init__(self, hub: Hub, name: str = "e", after: Position = ORIGIN) -> None:
+        super().__init__(hub, name, after)
+        self.pushes = 0
+        self.behind = False
+        self.turn.push = self._push
+
+    def _push(self, block: bytes) -> bool:
+        if self.behind:
+            return False
+        self.pushes += 1
+        self.body += block
+        return True
+
+
+async def test_readers_on_the_short_way_get_the_log(hub: Hub, writer: Writer) -> None:
+    readers = [Pushed(hub) for _ in range(3)]
+    readers[1].behind = True
+    async with reading(*readers):
+        await writer.append("chunk:first")
+        for reader in readers:
+            await reader.has("chunk:first")
+        for n in range(100):
+            await writer.append(f"chunk:{n}", *(f"chunk:more {n}",) * (n % 3))
+            readers[2].behind = n % 5 == 0
+        await writer.append("end")
+    expected = ["start", "chunk:first"]
+    for n in range(100):
+        expected += [f"chunk:{n}", *(f"chunk:more {n}",) * (n % 3)]
+    for reader in readers:
+        assert reader.data == [*expected, "end"]
+        assert reader.ids == sorted(set(reader.ids), key=reader.ids.index)
+    assert readers[0].pushes > 20
+    assert readers[1].pushes == 0
+
+
+async def test_a_new_attempt_is_seen_on_the_short_way_too(hub: Hub, writer: Writer) -> None:
+    reader = Pushed(hub)
+    async with reading(reader):
+        await writer.append("chunk:a")
+        await reader.has("chunk:a")
+        await writer.append("chunk:b")
+        await writer.append("handover")
+        writer.attempt = 2
+        await writer.append("claim")
+        await writer.append("chunk:c")
+        await writer.append("end")
+    assert reader.data == ["start", "chunk:a", "chunk:b", "chunk:c", "end"]
+
+
+# ---- executions that are started here
+
+
+async def test_an_expected_execution_is_read_without_the_log(
+    hub: Hub, log: EventLog, no_look: Callable[[], None]
+) -> None:
+    hub.expect("e")
+    await log.start("e", b'"start"', TERMS, ttl=1000)
+    await hub.begun("e", b'"start"', decode_terms(TERMS))
+    no_look()
+    writer = Writer(log)
+    reader = Collector(hub)
+    async with reading(reader):
+        await reader.has("start")
+        await writer.append("claim")
+        await writer.append("chunk:a", "chunk:b")
+        await writer.append("end")
+    assert reader.data == ["start", "chunk:a", "chunk:b", "end"]
+
+
+async def test_what_was_expected_and_not_begun_is_read_from_the_log(
+    hub: Hub, log: EventLog, redis: Client
+) -> None:
+    hub.expect("e")
+    hub.forget("e")
+    writer = Writer(log)
+    await writer.begin()
+    reader = Collector(hub)
+    async with reading(reader):
+        await writer.append("chunk:a")
+        await writer.append("end")
+    assert reader.data == ["start", "chunk:a", "end"]
+
+
+async def test_a_reader_that_comes_between_start_and_subscription_misses_nothing(
+    hub: Hub, log: EventLog
+) -> None:
+    hub.expect("e")
+    writer = Writer(log)
+    await writer.begin()
+    reader = Collector(hub)
+    async with reading(reader):
+        await reader.has("start")
+        await hub.begun("e", b'"start"', decode_terms(TERMS))
+        await writer.append("chunk:a")
+        await writer.append("end")
+    assert reader.data == ["start", "chunk:a", "end"]
+
+
+async def test_what_is_expected_while_pushes_are_down_is_read_from_the_log(
+    valkey: EmbeddedValkey, log: EventLog
+) -> None:
+    hub = Hub(log, valkey.url, overdue_of(log), heartbeat=3600)
+    hub.expect("e")  # nobody runs it yet, so nothing is subscribed
+    writer = Writer(log)
+    await writer.begin()
+    await hub.begun("e", b'"start"', decode_terms(TERMS))
+    async with running(hub):
+        reader = Collector(hub)
+        async with reading(reader):
+            await writer.append("end")
+    assert reader.data == ["start", "end"]

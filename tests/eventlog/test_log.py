@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from machpay._position import ORIGIN, Position
-from shared.keys import log_key
+from shared.keys import fence_key, log_key
 from shared.log import Begun, Ended, EventLog, Expired, Fenced, Lost, Moved, parse_batch
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
@@ -217,3 +217,50 @@ def test_a_published_batch_is_read_back() -> None:
     assert events == [(b"chunk", b'{"a": 1}'), (b"end", b"{}")]
     with pytest.raises(ValueError, match="invalid literal"):
         parse_batch([b"hello"])
+
+
+# ---- the fence
+
+
+async def test_an_append_behind_its_fence_reads_nothing(log: EventLog, redis: Client) -> None:
+    await log.append("e", Position(1, 2), [("claim", b"{}")])
+    assert await redis.get(fence_key("e")) == b"1"
+    await log.append("e", Position(1, 3), [("chunk", b"1"), ("chunk", b"2"), ("chunk", b"3")])
+    await log.append("e", Position(1, 6), [("chunk", b"4")])
+    entries = [(entry.id, entry.type, entry.data) for entry in await log.read("e")]
+    assert entries[2:] == [(b"1-%d" % n, b"chunk", b"%d" % (n - 2)) for n in range(3, 7)]
+
+
+async def test_the_fence_lives_as_long_as_the_log_and_goes_with_its_end(
+    log: EventLog, redis: Client
+) -> None:
+    await log.append("e", Position(1, 2), [("claim", b"{}")], ttl=2000)
+    assert 1_990_000 < await redis.pttl(fence_key("e")) <= 2_000_000
+    await log.append("e", Position(1, 3), [("end", b"{}")])
+    assert not await redis.exists(fence_key("e"))
+
+
+@pytest.mark.parametrize("fence", [None, b"1", b"2", b"3", b"x"])
+async def test_whatever_the_fence_says_the_log_decides(
+    log: EventLog, redis: Client, fence: bytes | None
+) -> None:
+    await log.append("e", Position(1, 2), [("claim", b"{}")])
+    await log.append("e", Position(2, 3), [("claim", b"{}")])
+    await redis.delete(fence_key("e"))
+    if fence is not None:
+        await redis.set(fence_key("e"), fence)
+    with pytest.raises(Fenced):
+        await log.append("e", Position(1, 3), [("chunk", b"late")])
+    with pytest.raises(Lost):
+        await log.append("e", Position(2, 5), [("chunk", b"hole")])
+    await log.append("e", Position(2, 4), [("chunk", b"ok")])
+    await log.append("e", Position(2, 4), [("chunk", b"ok")])
+    assert [entry.id for entry in await log.read("e")][-2:] == [b"2-3", b"2-4"]
+
+
+async def test_an_attempt_whose_claim_is_lost_writes_nothing_more(log: EventLog) -> None:
+    await log.append("e", Position(1, 2), [("claim", b"{}"), ("chunk", b"a")])
+    # The log was rolled back, and attempt 1 came as far as attempt 2 had been.
+    with pytest.raises(Fenced):
+        await log.append("e", Position(2, 4), [("chunk", b"b")])
+    await log.append("e", Position(2, 4), [("claim", b"{}")])

@@ -305,3 +305,25 @@ async def test_a_renewal_that_hangs_is_given_up_within_the_lease(
     with pytest.raises(TimeoutError):
         await leases.renew(["a"])
     await valkey_client.execute_command("CLIENT", "UNPAUSE")
+
+
+async def test_a_pick_brings_its_jobs_along(put: Put, leases: Leases, redis: Client) -> None:
+    await put("a")
+    await put("gone")
+    await redis.delete(job_key("gone"))
+    first, second = await leases.pick(2)
+    assert (first.job_id, first.picks, second.job_id, second.job) == ("a", 1, "gone", None)
+    assert first.job == await redis.get(job_key("a"))
+    await leases.give_back("a")
+    assert [job.picks for job in await leases.pick(2)] == [2]
+
+
+async def test_whoever_picks_many_takes_their_tokens(
+    put: Put, leases: Leases, others: Leases, redis: Client
+) -> None:
+    for name in "abcde":
+        await put(name)
+    await leases.pick(3)
+    assert await redis.llen(BELL) == 3  # type: ignore[misc]
+    await others.pick(1)
+    assert await redis.llen(BELL) == 3  # type: ignore[misc]
