@@ -37,7 +37,8 @@ def own() -> Any:
 
 
 async def connections(line: Line) -> int:
-    return (await line.execute(("CLIENT", "LIST"))).count(b"addr=")
+    listed: bytes = await line.execute(("CLIENT", "LIST"))
+    return listed.count(b"addr=")
 
 
 async def test_each_of_a_thousand_tasks_gets_its_own_reply(line: Line) -> None:
@@ -81,7 +82,7 @@ async def test_what_is_much_does_not_wait(line: Line) -> None:
 
 async def test_an_error_is_its_own_commands_alone(line: Line) -> None:
     await line.execute(("SET", "word", "x"))
-    replies: list[Any] = await asyncio.gather(
+    replies: tuple[Any, ...] = await asyncio.gather(
         line.execute(("GET", "word")),
         line.execute(("INCR", "word")),
         line.execute(("GET", "word")),
