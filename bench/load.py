@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -85,6 +85,12 @@ class Reader(asyncio.Protocol):
             self._heard.clear()
             await self._heard.wait()
 
+    async def until_chunk(self) -> None:
+        """Wait until a chunk was received, or no more will come."""
+        while STAMP.search(self.received) is None and not self.ended.is_set():
+            self._heard.clear()
+            await self._heard.wait()
+
     def close(self) -> None:
         """Close the connection, whatever is on its way."""
         if self._transport is not None:
@@ -95,10 +101,27 @@ class Reader(asyncio.Protocol):
         """All bytes so far."""
         return b"".join(self._parts)
 
-    def seen(self) -> Iterator[Seen]:
-        """Find the chunks in what was received."""
+    def came(self, what: bytes) -> int | None:
+        """Tell when the first of something was complete, in monotonic ns; ``None``: never."""
+        at = self.received.find(what)
+        if at < 0:
+            return None
+        return self._times[bisect_left(list(accumulate(map(len, self._parts))), at + len(what))]
+
+    def seen(self, *, whole: bool = False) -> Iterator[Seen]:
+        """Find the chunks in what was received.
+
+        Args:
+            whole: Only those whose event was received whole: after a cut, a client forgets the others.
+        """
+        received = self.received
+        upto = len(received)
+        if whole:
+            upto = max(received.rfind(b"\n\n"), received.rfind(b"\r\n\r\n"))
         ends = list(accumulate(map(len, self._parts)))
-        for match in STAMP.finditer(self.received):
+        for match in STAMP.finditer(received):
+            if match.end() > upto:
+                break
             got = self._times[bisect_left(ends, match.end())]
             yield Seen(int(match[1]), int(match[2]), got)
 
@@ -136,6 +159,32 @@ async def readers(
     finally:
         for reader in opened:
             reader.close()
+
+
+async def until_chunks(opened: Iterable[Reader], patience: float) -> None:
+    """Wait until every reader has a chunk, or for as long as one likes.
+
+    Args:
+        opened: The readers.
+        patience: For how long at most, in s.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            for reader in opened:
+                await reader.until_chunk()
+
+
+async def until_ended(opened: Iterable[Reader], patience: float) -> None:
+    """Wait until all responses are complete, or for as long as one likes.
+
+    Args:
+        opened: The readers.
+        patience: For how long at most, in s.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            for reader in opened:
+                await reader.ended.wait()
 
 
 def run(work: Awaitable[T]) -> T:

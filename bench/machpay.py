@@ -4,14 +4,20 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from bench.load import run
+from bench.machpay_rates import append, execute
 from bench.target import Request, Target, Work
 from ops.system import System
 
-SKILLS: Final = ("paced", "noop", "burst", "hold", "wait", "tick", "steady")
+SKILLS: Final = ("paced", "burst", "noop", "hold", "wait", "tick", "steady")
+CLIENTS: Final = 64
+"""How many clients start executions at once in :meth:`MachPay.jobs`."""
+
 _CURSOR: Final = re.compile(rb"\nid: (\S+)\n\n")
 
 
@@ -27,7 +33,7 @@ class MachPay(Target):
     name: ClassVar[str] = "MachPay"
     role: ClassVar[str] = "the real system"
     can: ClassVar[frozenset[str]] = frozenset(
-        {"start", "live", "fanout", "resume", "idle", "append", "jobs"}
+        {"start", "live", "fanout", "resume", "replay", "idle", "append", "jobs"}
     )
 
     def __init__(
@@ -36,8 +42,12 @@ class MachPay(Target):
         variables = {
             "MACHPAY_SKILLS": ",".join(f"bench.skills:{name}" for name in SKILLS),
             "MACHPAY_MAX_JOBS": "2500",
+            # Streams that are still running at the end of a measurement are nobody's any more.
+            "MACHPAY_GRACE": "0",
             **(settings or {}),
         }
+        self._workers = workers
+        self._http = httpx.Client(trust_env=False, timeout=60)
         self.system = System(processes={"edge": edges, "worker": workers}, settings=variables)
 
     def start(self) -> Self:
@@ -47,6 +57,7 @@ class MachPay(Target):
 
     def stop(self) -> None:
         """Stop everything."""
+        self._http.close()
         self.system.stop()
 
     @property
@@ -60,6 +71,17 @@ class MachPay(Target):
             "server": [child.pid for name, child in children.items() if name[0] == "e"],
         }
 
+    @property
+    def store_url(self) -> str:
+        """Where its Valkey is."""
+        return self.system.redis_url
+
+    @property
+    def ports(self) -> list[int]:
+        """Where its edges are."""
+        edges = [name for name in self.system.children if name.startswith("edge.")]
+        return [urlsplit(self.system.url_of(name)).port or 0 for name in edges]
+
     def run(self, work: Work) -> Request:
         """Start and stream."""
         return self.ask("POST", "/v1/skills/paced/stream", work)
@@ -71,14 +93,14 @@ class MachPay(Target):
     def launch(self, skill: str, data: object) -> str:
         """Start any skill in the background; returns the execution's id."""
         url = f"{self.system.url}/v1/skills/{skill}/executions"
-        answer = httpx.post(url, json={"input": data}, trust_env=False).raise_for_status()
+        answer = self._http.post(url, json={"input": data}).raise_for_status()
         execution_id: str = answer.json()["execution_id"]
         return execution_id
 
     def look(self, execution_id: str) -> dict[str, Any]:
         """Describe an execution."""
         url = f"{self.system.url}/v1/executions/{execution_id}"
-        found: dict[str, Any] = httpx.get(url, trust_env=False).raise_for_status().json()
+        found: dict[str, Any] = self._http.get(url).raise_for_status().json()
         return found
 
     def read(self, stream: str, received: bytes = b"") -> Request:
@@ -102,3 +124,22 @@ class MachPay(Target):
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         return Request(self.system.port, "\r\n".join([*lines, "", ""]).encode() + body)
+
+    def appends(self, batch: int, seconds: float) -> float:
+        """Append as one worker process does, from this one."""
+        return run(append(self.store_url, batch, seconds))
+
+    def jobs(self, workers: int, count: int) -> float:
+        """Run no-op executions through the whole path, from request to terminal event.
+
+        Args:
+            workers: As many as it was made with.
+            count: How many.
+
+        Raises:
+            ValueError: It has another number of workers.
+        """
+        if workers != self._workers:
+            raise ValueError(f"it has {self._workers} workers, not {workers}")
+        request = self.ask("POST", "/v1/skills/noop/stream", {}).data
+        return run(execute(self.ports, request, count, CLIENTS))

@@ -1,25 +1,27 @@
 """What processes cost: CPU time and memory, as the kernel counts them (Linux)."""
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-_TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_SCHEDULED: Final = 2
+"""CPUCLOCK_SCHED of the kernel: user and kernel time of all threads, ended ones too."""
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Tell how much CPU time processes have used so far, all threads, user and kernel, in s."""
-    used = 0.0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        used += (int(fields[11]) + int(fields[12])) * _TICK
-    return used
+    """Tell how much CPU time processes have used so far, all threads, user and kernel, in s.
+
+    To the ns, where ``/proc`` counts in ticks of 10 ms, which is what a store needs for a thousand
+    events. The clock's id is what clock_getcpuclockid(3) makes of a process id on Linux.
+    """
+    return sum(time.clock_gettime(~pid << 3 | _SCHEDULED) for pid in pids)
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """Tell how much memory processes have in RAM now."""
+    """Tell how much memory processes have in RAM now, in bytes."""
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE for pid in pids)
 
 

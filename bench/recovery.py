@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from bench.figures import request
+from bench.request import request
 from ops.system import System
 
 READY = 30.0

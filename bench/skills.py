@@ -20,6 +20,15 @@ def yield_at_once(input: SkillInput) -> Iterator[str]:
         yield f"token {number} "
 
 
+noop = Skill(id="noop")
+
+
+@noop.stream_handler
+async def do_nothing(input: SkillInput) -> AsyncIterator[str]:  # noqa: ARG001 - it needs none
+    """Yield one chunk, the least that a stream can have."""
+    yield "done"
+
+
 hold = Skill(id="hold")
 
 
@@ -89,12 +98,3 @@ async def produce(input: SkillInput) -> AsyncIterator[str]:
         if index and work.interval:
             await asyncio.sleep(work.interval)
         yield stamp(index)
-
-
-noop = Skill(id="noop")
-
-
-@noop.stream_handler
-async def do_nothing(_input: SkillInput) -> str:
-    """Yield nothing but one short text."""
-    return "done"

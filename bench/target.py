@@ -63,7 +63,8 @@ class Target(ABC):
             ========== ==========================================================================
             ``start``  :meth:`run`, its first chunk timed; ``live``: many of them at once
             ``fanout`` :meth:`begin`, then :meth:`read` by many
-            ``resume`` :meth:`read` with what was received before, also when the stream has ended
+            ``resume`` :meth:`read` with what was received before, while the stream runs
+            ``replay`` :meth:`read` of a stream that has ended
             ``idle``   readers that wait for a stream's next chunk for a long time
             ``append`` :meth:`appends`
             ``jobs``   :meth:`jobs`
@@ -89,6 +90,11 @@ class Target(ABC):
 
         One that is two of these is named after the one nearest to the reader.
         """
+
+    @property
+    def store_url(self) -> str:
+        """Where its Redis is; empty for who has none."""
+        return ""
 
     @abstractmethod
     def run(self, work: Work) -> Request:

@@ -55,7 +55,7 @@ class DurableStreams(NodeRival):
 
     name = "Durable Streams (Node.js)"
     role = "npm, reference server: log in the server's memory"
-    can = frozenset({"start", "live", "fanout", "resume", "idle", "append"})
+    can = frozenset({"start", "live", "fanout", "resume", "replay", "idle", "append"})
 
     def read(self, stream: str, received: bytes = b"") -> Request:
         """Make the request that reads a stream, or goes on reading it."""

@@ -20,7 +20,7 @@ class RawSocket(Running):
 
     name = "bare asyncio protocol"
     role = "the socket's limit: no framework either"
-    can = frozenset({"start", "live", "fanout", "idle"})
+    can = frozenset({"start", "live", "fanout", "replay", "idle"})
 
     def _launch(self) -> None:
         self._spawn("server", ["bench.rivals.raw_server", str(self.port)])

@@ -60,6 +60,11 @@ class ResumableStream(NodeRival):
         self._valkey.stop()
 
     @property
+    def store_url(self) -> str:
+        """Where its Valkey is."""
+        return self._valkey.url
+
+    @property
     def pids(self) -> dict[str, list[int]]:
         """The processes by role."""
         return {**super().pids, "store": [self._valkey.pid]}

@@ -13,7 +13,7 @@ from typing import Final, NoReturn, Self
 
 import msgspec
 
-from bench.figures import request
+from bench.request import request
 from bench.target import Request, Target, Work
 from ops.child import Child
 from ops.ports import LOOPBACK, free_port

@@ -64,7 +64,7 @@ class Usual(Running):
 
     name = "stock arq + XREAD"
     role = "the usual way"
-    can = frozenset({"start", "live", "fanout", "resume", "idle", "append", "jobs"})
+    can = frozenset({"start", "live", "fanout", "resume", "replay", "idle", "append", "jobs"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +74,11 @@ class Usual(Running):
         """Stop all processes: the edge first, Valkey last."""
         super().stop()
         self._valkey.stop()
+
+    @property
+    def store_url(self) -> str:
+        """Where its Valkey is."""
+        return self._valkey.url
 
     @property
     def pids(self) -> dict[str, list[int]]:
