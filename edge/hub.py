@@ -186,8 +186,10 @@ class Hub:
         tail = self._tails.get(execution_id)
         if tail is None or tail.expected is None:
             return
-        await asyncio.wait([tail.expected], timeout=SUBSCRIBED_WITHIN)
-        subscribed = tail.expected.done() and tail.expected.exception() is None
+        expected = tail.expected
+        if not expected.done():
+            await asyncio.wait([expected], timeout=SUBSCRIBED_WITHIN)
+        subscribed = expected.done() and expected.exception() is None
         if not subscribed or tail.closed or tail.looking or tail.top is not None:
             self.forget(execution_id)
             return

@@ -46,7 +46,11 @@ class Connection:
         served = self._served
         if self._flow is None or self._flow.write_paused or served.disconnected:
             return False
-        # uvicorn's send waits for nothing but a client that is behind.
+        if getattr(served, "chunked_encoding", False):
+            # What uvicorn's send would do, through httptools, behind a dict, a coroutine and an exception.
+            served.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            return True
+        # Through h11, which keeps a state: its send waits for nothing but a client that is behind.
         sending = served.send({"type": "http.response.body", "body": body, "more_body": True})
         try:
             sending.send(None)
