@@ -31,9 +31,10 @@ from machpay.serve.executions import (
 from machpay.serve.turn import Turn
 from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
-from shared.log import RUNNING_MARGIN, Begun, EventLog, LogError, Summary
+from shared.log import RUNNING_MARGIN, Begun, EventLog, Summary
 from shared.overdue import Overdue
 from shared.redis import is_away
+from shared.refusals import LogError
 from shared.registry import Registry
 from shared.terms import Terms
 

@@ -22,6 +22,7 @@ from machpay.events import TERMINAL as TERMINAL_EVENTS
 from shared.keys import bar_key, fence_key, log_key
 from shared.line import Answered
 from shared.redis import Client, load_script
+from shared.refusals import REFUSALS, Barred, Ended, Expired
 from shared.terms import Terms, decode_terms
 
 CLAIM: Final = "claim"
@@ -46,52 +47,6 @@ NewEvent: TypeAlias = tuple[str, bytes]
 TERMINAL: Final = frozenset(name.encode() for name in TERMINAL_EVENTS)
 """The types of entries that nothing follows."""
 
-
-class LogError(Exception):
-    """An append was refused. Nothing of the batch was written.
-
-    Attributes:
-        top: The position of the log's last entry.
-    """
-
-    def __init__(self, execution_id: str, top: Position) -> None:
-        super().__init__(f"{execution_id} at {top}")
-        self.execution_id = execution_id
-        self.top = top
-
-
-class Fenced(LogError):
-    """The log belongs to a later attempt, or this attempt to another writer: stop."""
-
-
-class Ended(LogError):
-    """The log has its terminal event: nothing can follow."""
-
-
-class Moved(LogError):
-    """The writer began a new attempt from an old view of the log: look again, try again."""
-
-
-class Lost(LogError):
-    """The log ends before the writer's last event: Redis lost its tail."""
-
-
-class Expired(LogError):
-    """There is no log, and only a ``start`` makes one."""
-
-
-class Barred(LogError):
-    """The start was cancelled before it came."""
-
-
-_REFUSALS: Final[dict[bytes, type[LogError]]] = {
-    b"FENCED": Fenced,
-    b"ENDED": Ended,
-    b"MOVED": Moved,
-    b"LOST": Lost,
-    b"EXPIRED": Expired,
-    b"BARRED": Barred,
-}
 
 _START: Final = Position(0, 1)
 _AT_THE_END: Final = Position(-1, 0)
@@ -326,7 +281,7 @@ class EventLog:
         status, attempt, seq = reply
         top = Position(attempt, seq)
         if status != b"OK":
-            raise _REFUSALS[status](execution_id, top)
+            raise REFUSALS[status](execution_id, top)
         return top
 
     def _args(

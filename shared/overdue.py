@@ -13,7 +13,8 @@ from machpay._wire import encode_payload
 from machpay.events import ErrorEvent
 from shared.jobs import Queue
 from shared.ledger import Ledger
-from shared.log import EventLog, LogError, Summary
+from shared.log import EventLog, Summary
+from shared.refusals import LogError
 from shared.terms import Terms
 
 SETTLE: Final = 10.0

@@ -10,19 +10,9 @@ from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import ErrorEvent, StartEvent
 from machpay.skill import Resume, Skill
-from shared.log import (
-    CLAIM,
-    HANDOVER,
-    RUNNING_MARGIN,
-    Ended,
-    EventLog,
-    Expired,
-    Fenced,
-    LogError,
-    Mark,
-    NewEvent,
-)
+from shared.log import CLAIM, HANDOVER, RUNNING_MARGIN, EventLog, Mark, NewEvent
 from shared.patience import patiently
+from shared.refusals import Ended, Expired, Fenced, LogError
 from shared.terms import Terms
 from workers.leases import Leases
 from workers.past import Past, Transcript

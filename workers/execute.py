@@ -18,10 +18,11 @@ from machpay.skill import Skill, SkillInput
 from shared.cancellation import cancelled
 from shared.jobs import Execute
 from shared.ledger import Ledger, Row
-from shared.log import EventLog, LogError, Lost, NewEvent
+from shared.log import EventLog, NewEvent
 from shared.overdue import end_if_unclaimed
 from shared.presence import Presence
 from shared.redis import is_away
+from shared.refusals import LogError, Lost
 from shared.terms import Terms
 from workers.claim import Claim, claim, hand_over
 from workers.desertion import end_when_deserted

@@ -13,8 +13,9 @@ from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import TERMINAL, ChunkEvent
 from shared.cancellation import cancelled
-from shared.log import RUNNING_MARGIN, EventLog, LogError, NewEvent
+from shared.log import RUNNING_MARGIN, EventLog, NewEvent
 from shared.patience import patiently
+from shared.refusals import LogError
 from workers.claim import Claim
 
 logger: Final = logging.getLogger("machpay.publisher")

@@ -28,9 +28,10 @@ from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import QUEUE, bar_key, job_key, log_key
 from shared.ledger import Ledger
-from shared.log import EventLog, Fenced, LogError
+from shared.log import EventLog
 from shared.presence import Presence
 from shared.redis import Client
+from shared.refusals import Fenced, LogError
 from shared.registry import Registry
 from tests.edges.wiring import overdue_of
 from tests.waiting import eventually

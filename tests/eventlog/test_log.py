@@ -6,8 +6,9 @@ import pytest
 
 from machpay._position import ORIGIN, Position
 from shared.keys import fence_key, log_key
-from shared.log import Begun, Ended, EventLog, Expired, Fenced, Lost, Moved, parse_batch
+from shared.log import Begun, EventLog, parse_batch
 from shared.redis import Client
+from shared.refusals import Ended, Expired, Fenced, Lost, Moved
 from shared.terms import Terms, encode_terms
 
 TERMS = Terms(owner="alice", skill_id="words", created_at=1)

@@ -6,7 +6,8 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from machpay._position import Position
 from ops.valkey import EmbeddedValkey
-from shared.log import EventLog, LogError
+from shared.log import EventLog
+from shared.refusals import LogError
 from shared.terms import Terms, encode_terms
 from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
 

@@ -14,8 +14,9 @@ from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from shared import patience
 from shared.keys import lease_key, log_key
-from shared.log import EventLog, Fenced, LogError, Mark
+from shared.log import EventLog, Mark
 from shared.redis import Client
+from shared.refusals import Fenced, LogError
 from shared.terms import Terms, encode_terms
 from tests.rollback import roll_back
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over

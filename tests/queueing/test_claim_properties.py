@@ -18,7 +18,8 @@ from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from ops.valkey import EmbeddedValkey
-from shared.log import Entry, EventLog, LogError, Lost
+from shared.log import Entry, EventLog
+from shared.refusals import LogError, Lost
 from shared.terms import Terms, encode_terms
 from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
 from tests.rollback import roll_back

@@ -15,10 +15,11 @@ from machpay._position import Position
 from machpay.pricing import Pricing
 from shared.jobs import Execute
 from shared.ledger import Ledger
-from shared.log import Entry, EventLog, LogError
+from shared.log import Entry, EventLog
 from shared.overdue import end_if_unclaimed
 from shared.presence import Presence
 from shared.redis import Client
+from shared.refusals import LogError
 from shared.terms import Terms, decode_terms
 from tests.rollback import roll_back
 from tests.waiting import eventually

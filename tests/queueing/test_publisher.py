@@ -10,7 +10,8 @@ from machpay._position import Position
 from machpay.events import ChunkEvent
 from shared import patience
 from shared.line import Answered
-from shared.log import Fenced, NewEvent
+from shared.log import NewEvent
+from shared.refusals import Fenced
 from workers import publisher as module
 from workers.claim import Claim
 from workers.publisher import BUFFER_EVENTS, Publisher
