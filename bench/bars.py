@@ -92,10 +92,12 @@ class Figures:
         """Find a figure; ``None`` when there is none."""
         return self._values.get(key, {}).get(target)
 
-    def took_part(self, target: str, scenario: str) -> bool:
-        """Tell whether a target has any figure of a scenario."""
+    def took_part(self, target: str, scenario: str, work: str | None = None) -> bool:
+        """Tell whether a target has any figure of a scenario, or of one of its works."""
         return any(
-            target in values for key, values in self._values.items() if key.scenario == scenario
+            target in values
+            for key, values in self._values.items()
+            if key.scenario == scenario and work in (None, key.work)
         )
 
     def keys(self) -> list[Key]:

@@ -66,6 +66,8 @@ def _cell(key: Key, figures: Figures, name: str, reasons: Sequence[NotRun]) -> s
     value = figures.get(name, key)
     if value is not None:
         return number(value)
+    if figures.took_part(name, key.scenario, key.work):
+        return "-"
     for at, reason in enumerate(reasons, 1):
         if (reason.scenario, reason.target) == (key.scenario, name):
             return f"not run [{at}]"
