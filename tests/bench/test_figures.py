@@ -122,7 +122,7 @@ def works(amounts: Any) -> set[tuple[str, str]]:
         *(("live", f"{count} streams") for count in amounts.streams),
         *(("fanout", f"{count} readers") for count in amounts.readers),
         ("replay", f"{amounts.log} events"),
-        ("storm", f"{amounts.storm} readers"),
+        *(("storm", f"{amounts.storm} readers, {rate:g} events/s") for rate in amounts.storm_rates),
         ("appends", "in batches of 500"),
         *(("jobs", f"{count} workers") for count in amounts.workers),
         ("memory", f"{amounts.idle} idle readers"),
@@ -152,7 +152,7 @@ OUTCOMES: list[Outcome] = [
     figure("machpay", "p99", 14.0),
     figure("machpay", "CPU server", 35.0, "µs/event"),
     figure("usual", "p50", 6.0),
-    Figure("500 readers", "lost", "", 0, scenario="storm", target="machpay"),
+    Figure("500 readers, 2 events/s", "lost", "", 0, scenario="storm", target="machpay"),
     NotRun("live", "durable", "there is no node in the PATH"),
     NotRun("storm", "durable", "there is no node in the PATH"),
 ]

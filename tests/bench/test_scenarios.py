@@ -109,8 +109,8 @@ def test_replay(script: Script) -> None:
 
 def test_storm(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storm, "AFTER", 0.5)
-    rows = script(storm.main, "--readers", "3")
-    assert ("3 readers", "caught up p99") in columns(rows)
+    rows = script(storm.main, "--readers", "3", "--rates", "10")
+    assert ("3 readers, 10 events/s", "caught up p99") in columns(rows)
     assert_nothing_is_missing(rows, 1)
 
 
