@@ -9,9 +9,13 @@ SEED    ?=
 MINUTES ?= 1
 RATE    ?= 3
 
+# Of `make bench`: --quick, --only live,starts, --targets machpay,usual, --results DIRECTORY.
+ARGS ?=
+
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DRAWS := $(VENV)/.draws
 
 # A venv does not survive being moved or copied: its scripts name their Python by absolute path.
 HOME_OF_VENV := $(VENV)/.home
@@ -22,7 +26,7 @@ endif
 PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos lint format lock
+.PHONY: help setup demo dev test chaos bench lint format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +44,9 @@ test: $(STAMP) ## run the whole test suite (JOBS=2 processes)
 
 chaos: $(STAMP) ## kill, stop and cut everything and judge what clients saw (SEED=7 MINUTES=1 RATE=3)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES) --rate $(RATE)
+
+bench: $(STAMP) $(DRAWS) ## measure everything, ours and rivals, into bench/results (ARGS=--quick)
+	@$(BIN)/python -m bench $(ARGS)
 
 lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check .
@@ -59,6 +66,12 @@ LOCK := pip compile --quiet --universal --generate-hashes --no-annotate --no-hea
 lock: ## pin the dependencies anew (needs uv; LOCKFLAGS=--upgrade moves every pin)
 	$(UV) $(LOCK) --group dev --output-file requirements.lock
 	$(UV) $(LOCK) --group server --constraint requirements.lock --output-file requirements-server.lock
+	$(UV) $(LOCK) --group bench --constraint requirements.lock --output-file requirements-bench.lock
+
+# Only a picture is at stake: who can't install what draws it gets all figures all the same.
+$(DRAWS): requirements-bench.lock $(STAMP)
+	@$(PIP) --require-hashes -r requirements-bench.lock && touch $(DRAWS) || \
+	  echo "matplotlib could not be installed: there will be no plot." >&2
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -92,10 +92,12 @@ class Figures:
         """Find a figure; ``None`` when there is none."""
         return self._values.get(key, {}).get(target)
 
-    def took_part(self, target: str, scenario: str) -> bool:
-        """Tell whether a target has any figure of a scenario."""
+    def took_part(self, target: str, scenario: str, work: str | None = None) -> bool:
+        """Tell whether a target has any figure of a scenario, or of one of its works."""
         return any(
-            target in values for key, values in self._values.items() if key.scenario == scenario
+            target in values
+            for key, values in self._values.items()
+            if key.scenario == scenario and work in (None, key.work)
         )
 
     def keys(self) -> list[Key]:
@@ -147,9 +149,11 @@ BARS: Final = (
     Bar(Key("fanout", "1000 readers", "store bytes sent"), 1.1, Reference(OURS, _ONE)),
     Bar(Key("fanout", "1000 readers", "lost"), 0),
     Bar(Key("fanout", "1000 readers", "twice"), 0),
-    Bar(Key("storm", "500 readers", "lost"), 0),
-    Bar(Key("storm", "500 readers", "twice"), 0),
-    Bar(Key("storm", "500 readers", "caught up p99"), 2),
+    *(
+        Bar(Key("storm", f"500 readers, {rate} events/s", what), limit)
+        for rate in (2, 10)
+        for what, limit in (("lost", 0), ("twice", 0), ("caught up p99", 2))
+    ),
     Bar(Key("replay", "10000 events", "rate"), 150_000, least=True),
     Bar(Key("appends", "in batches of 500", "rate"), 100_000, least=True),
     Bar(Key("jobs", "2 workers", "rate"), 1500, least=True),

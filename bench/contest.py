@@ -37,6 +37,10 @@ ALL: Final = tuple(ENTRANTS)
 Measure = Callable[[Target], Iterable[Figure]]
 
 
+class FellBehind(Exception):
+    """A target can't keep up, so that more of the same would tell nothing; the message says with what."""
+
+
 def able(kind: str, names: Sequence[str] = ALL) -> list[str]:
     """List who can do a kind of work.
 
@@ -83,8 +87,8 @@ def guarded(scenario: str, name: str, measure: Callable[[], Iterable[Figure]]) -
     try:
         for figure in measure():
             yield msgspec.structs.replace(figure, scenario=scenario, target=name)
-    except (NodeMissing, RegistryUnreachable, NpmError) as missing:
-        yield NotRun(scenario, name, first_line(missing))
+    except (NodeMissing, RegistryUnreachable, NpmError, FellBehind) as reason:
+        yield NotRun(scenario, name, first_line(reason))
     except Exception as error:  # noqa: BLE001 - a target that breaks is a finding, whatever breaks it
         traceback.print_exc()
         yield NotRun(scenario, name, f"failed: {first_line(error)}", broke=True)

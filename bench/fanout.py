@@ -11,16 +11,31 @@ from bench.load import Reader, readers, run, until_ended
 from bench.loss import loss, total
 from bench.processes import CpuMeter
 from bench.quantiles import quantile
-from bench.store import store_counts
+from bench.store import StoreCounts, store_counts
 from bench.table import show
 from bench.target import Target, Work
 
-LEAD = 0.5
-CONNECTS = 250
+LEAD = 1.0
+CONNECTS = 400
 """Readers come within ``LEAD`` s, and one more second for so many of them."""
 
-SETTLED = 0.2
-"""How long before the first event all of them are to be there, in s."""
+EDGE = 0.1
+"""How long before the first event, and before the last one, the measurement begins and ends, in s."""
+
+
+class StoreWork(NamedTuple):
+    """What a store did.
+
+    Attributes:
+        commands: How many commands it ran, per event, while nobody came or went.
+        sent: How much it sent, in bytes per event, in the same time.
+        commands_around: How many more it ran, per reader: for the stream's begin and end, and for
+            each reader that came and went.
+    """
+
+    commands: float
+    sent: float
+    commands_around: float
 
 
 class FannedOut(NamedTuple):
@@ -30,10 +45,9 @@ class FannedOut(NamedTuple):
         readers: How many.
         p50_ms: Latency from the producer's clock to the readers', over all events and readers.
         p99_ms: The same.
-        cpu_us: Role -> CPU time per *event*, in µs.
-        server_us: The server's CPU time per event and reader, in µs.
-        commands: How many commands the store ran, per event; ``None`` without a store.
-        sent: How much the store sent, in bytes per event; ``None`` without a store.
+        cpu_us: Role -> CPU time per *event*, in µs, while nobody comes or goes.
+        server_us: The server's CPU time per event and reader, in µs, of the same time.
+        store: What the store did; ``None`` without one.
         lost: Events that a reader never got.
         twice: Events that a reader got more than once.
     """
@@ -43,8 +57,7 @@ class FannedOut(NamedTuple):
     p99_ms: float
     cpu_us: dict[str, float]
     server_us: float
-    commands: float | None
-    sent: float | None
+    store: StoreWork | None
     lost: int
     twice: int
 
@@ -69,54 +82,78 @@ def fanout(
     return run(_fanout(target, count, rate, seconds, patience))
 
 
+class _Window(NamedTuple):
+    """The time between the first event and the last one.
+
+    Attributes:
+        began: In monotonic ns.
+        ended: The same.
+        used: Role -> CPU time, in s.
+        counts: Of the store: before all, at the begin, at the end and after all; empty without one.
+    """
+
+    began: int
+    ended: int
+    used: dict[str, float]
+    counts: list[StoreCounts]
+
+
 async def _fanout(
     target: Target, count: int, rate: float, seconds: float, patience: float
 ) -> FannedOut:
     lead = LEAD + count / CONNECTS
-    work = Work(events=max(1, int(seconds * rate)), interval=1 / rate, delay=lead)
+    work = Work(events=max(3, int(seconds * rate)), interval=1 / rate, delay=lead)
+    counts = _count(target)
+    started = time.monotonic()
     stream = target.begin(work)
-    begun = time.monotonic()
     async with readers(count, lambda: target.read(stream)) as opened:
-        # Until shortly before the first event: what it costs to come is not what is measured.
-        await asyncio.sleep(max(0.1, begun + lead - SETTLED - time.monotonic()))
-        complete = time.monotonic_ns()
-        url = target.store_url
-        counted = store_counts(url) if url else None
+        await _until(started + lead - EDGE)
+        counts += _count(target)
         meter = CpuMeter(target.pids)
-        await until_ended(opened, lead + seconds + patience)
-        used = meter.used()
-        counts = store_counts(url) if url else None
-    commands = sent = None
-    if counted is not None and counts is not None:
-        commands = (counts.commands - counted.commands) / work.events
-        sent = (counts.sent - counted.sent) / work.events
-    return _judge(opened, work.events, complete, used, commands, sent)
+        began = time.monotonic_ns()
+        await _until(started + lead + (work.events - 1) * work.interval - EDGE)
+        used, ended = meter.used(), time.monotonic_ns()
+        counts += _count(target)
+        await until_ended(opened, patience)
+        counts += _count(target)
+    return _judge(opened, work.events, _Window(began, ended, used, counts))
 
 
-def _judge(
-    opened: Sequence[Reader],
-    events: int,
-    complete: int,
-    used: dict[str, float],
-    commands: float | None,
-    sent: float | None,
-) -> FannedOut:
+async def _until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _count(target: Target) -> list[StoreCounts]:
+    return [store_counts(target.store_url)] if target.store_url else []
+
+
+def _judge(opened: Sequence[Reader], events: int, window: _Window) -> FannedOut:
     seen = [list(reader.seen()) for reader in opened]
-    # What was made before the last reader had come is old when it gets it.
-    times = sorted(one.latency_ms for each in seen for one in each if one.made >= complete)
-    if not times:
-        raise TimeoutError("no event came after the last reader")
+    made = [one for each in seen for one in each if window.began <= one.made < window.ended]
+    if not made:
+        raise TimeoutError("no event came while all readers were there")
+    times = sorted(one.latency_ms for one in made)
+    measured = len({one.number for one in made})
     missed = total(loss((one.number for one in each), events) for each in seen)
     return FannedOut(
         readers=len(opened),
         p50_ms=quantile(times, 0.5),
         p99_ms=quantile(times, 0.99),
-        cpu_us={role: cpu / events * 1e6 for role, cpu in used.items()},
-        server_us=used["server"] / events / len(opened) * 1e6,
-        commands=commands,
-        sent=sent,
+        cpu_us={role: cpu / measured * 1e6 for role, cpu in window.used.items()},
+        server_us=window.used["server"] / measured / len(opened) * 1e6,
+        store=_store_work(window.counts, measured, len(opened)) if window.counts else None,
         lost=missed.lost,
         twice=missed.twice,
+    )
+
+
+def _store_work(counts: Sequence[StoreCounts], events: int, count: int) -> StoreWork:
+    first, began, ended, last = counts
+    commands = ended.commands - began.commands
+    return StoreWork(
+        commands=commands / events,
+        sent=(ended.sent - began.sent) / events,
+        commands_around=(last.commands - first.commands - commands) / count,
     )
 
 
@@ -128,9 +165,10 @@ def figures(found: FannedOut) -> Iterator[Figure]:
     yield Figure(work, "CPU server", "µs/event and reader", found.server_us)
     if "store" in found.cpu_us:
         yield Figure(work, "CPU store", "µs/event", found.cpu_us["store"])
-    if found.commands is not None and found.sent is not None:
-        yield Figure(work, "store commands", "/event", found.commands)
-        yield Figure(work, "store bytes sent", "/event", found.sent)
+    if found.store is not None:
+        yield Figure(work, "store commands", "/event", found.store.commands)
+        yield Figure(work, "store bytes sent", "/event", found.store.sent)
+        yield Figure(work, "store commands around", "/reader", found.store.commands_around)
     yield Figure(work, "lost", "", found.lost)
     yield Figure(work, "twice", "", found.twice)
 

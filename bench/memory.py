@@ -18,11 +18,11 @@ from bench.target import Target, Work
 IDLE = Work(events=2, interval=3600.0)
 """A chunk, then silence."""
 
-WARM_UP = 50
+WARM_UP = 10
 """Readers that come and go before anything is measured: what the first ones cost is paid once."""
 
 SETTLE = 1.0
-"""How long after the last first chunk memory is looked at, in s."""
+"""How long nothing happens before memory is looked at, in s: a store takes a while to forget."""
 
 AT_ONCE = 50
 
@@ -69,6 +69,7 @@ def hold(target: Target, count: int, *, patience: float = 60.0) -> Held:
 async def _hold(target: Target, count: int, patience: float) -> Held:
     async with readers(min(WARM_UP, count), lambda: target.run(Work(events=2))) as opened:
         await until_ended(opened, patience)
+    await asyncio.sleep(SETTLE)
     before, stored_before = _resident(target), _stored(target)
     async with readers(count, lambda: target.run(IDLE), over=count / 500) as opened:
         await until_chunks(opened, patience)
@@ -100,6 +101,7 @@ def keep(target: Target, logs: int, events: int, *, patience: float = 60.0) -> K
 
 async def _keep(target: Target, logs: int, events: int, patience: float) -> Kept:
     work = Work(events=events, interval=0.002)
+    await asyncio.sleep(SETTLE)
     before = store_counts(target.store_url).memory
     left = logs
     while left:

@@ -1,6 +1,7 @@
 """Pictures of a run: what an event costs, and how long it takes."""
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,8 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
     work = _work(found)
     names = [name for name in ALL if found.get(name, Key("live", work, "p50")) is not None]
     try:
-        from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - only who draws needs it
+        from matplotlib import rc_context  # noqa: PLC0415 - only who draws needs it
+        from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - the same
     except ImportError:
         raise PlotError("matplotlib is not installed: make bench does that") from None
     picture = Picture(figsize=(11, 4.5), layout="constrained")
@@ -39,8 +41,9 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
     cost, latency = picture.subplots(1, 2)
     _draw_cost(cost, found, work, names)
     _draw_latency(latency, found, work, names)
-    # Neither a date nor a name of what drew it: the same run makes the same file.
-    picture.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    # No date and no random ids: the same run makes the same file.
+    with rc_context({"svg.hashsalt": "bench", "svg.fonttype": "none"}):
+        picture.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _work(found: Figures) -> str:
@@ -64,10 +67,16 @@ def _draw_cost(axes: Any, found: Figures, work: str, names: Sequence[str]) -> No
 
 def _draw_latency(axes: Any, found: Figures, work: str, names: Sequence[str]) -> None:
     labels = [_label(name) for name in names]
+    every: list[float] = []
     for what, marker in (("p50", "o"), ("p99", "D")):
-        values = [found.get(name, Key("live", work, what)) for name in names]
+        values = [found.get(name, Key("live", work, what)) or 0.0 for name in names]
         axes.plot(values, labels, marker, label=what)
+        every += [value for value in values if value > 0]
     axes.set_xscale("log")
+    # Whole decades, so that there are at least two ticks with a number.
+    axes.set_xlim(10 ** floor(log10(min(every))), 10 ** ceil(log10(max(every))))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.invert_yaxis()
     axes.grid(visible=True, axis="x", which="both", alpha=0.3)
     axes.set_xlabel("latency, ms")

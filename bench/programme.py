@@ -20,6 +20,7 @@ class Amounts(NamedTuple):
         fanout_seconds: How long that stream is, in s.
         log: How many events the log has that is replayed.
         storm: How many readers come back at once.
+        storm_rates: Events per second of their streams, one after the other.
         append_seconds: For how long to append, each time, in s.
         burst: How many events one handler yields that never waits.
         jobs: How many no-op executions.
@@ -41,6 +42,7 @@ class Amounts(NamedTuple):
     fanout_seconds: float
     log: int
     storm: int
+    storm_rates: tuple[float, ...]
     append_seconds: float
     burst: int
     jobs: int
@@ -55,7 +57,7 @@ class Amounts(NamedTuple):
 
 FULL: Final = Amounts(
     starts=300,
-    start_seconds=8.0,
+    start_seconds=6.0,
     running=1000,
     streams=(100, 1000, 2000),
     seconds=5.0,
@@ -63,14 +65,15 @@ FULL: Final = Amounts(
     fanout_seconds=4.0,
     log=10_000,
     storm=500,
+    storm_rates=storm.RATES,
     append_seconds=2.0,
-    burst=20_000,
-    jobs=4000,
+    burst=10_000,
+    jobs=3000,
     workers=(1, 2, 4),
     idle=1000,
     logs=200,
     leases=(2.0, 10.0),
-    crashes=3,
+    crashes=2,
     stops=30,
     patience=15.0,
 )
@@ -86,6 +89,7 @@ QUICK: Final = Amounts(
     fanout_seconds=0.5,
     log=2000,
     storm=20,
+    storm_rates=(10.0,),
     append_seconds=0.3,
     burst=2000,
     jobs=200,
@@ -123,7 +127,9 @@ def scenarios(much: Amounts) -> dict[str, Compete]:
             names, counts=much.readers, seconds=much.fanout_seconds, patience=much.patience
         ),
         "replay": lambda names: replay.compete(names, events=much.log, patience=much.patience),
-        "storm": lambda names: storm.compete(names, count=much.storm, patience=much.patience),
+        "storm": lambda names: storm.compete(
+            names, count=much.storm, rates=much.storm_rates, patience=much.patience
+        ),
         "appends": lambda names: appends.compete(
             names, seconds=much.append_seconds, events=much.burst, patience=much.patience
         ),

@@ -59,12 +59,12 @@ def describe(record: Record) -> str:
     """
     machine = record.machine
     before, after = record.calibration_s
-    how = "a quick run, whose figures say little" if record.quick else "a full run"
+    how = "a quick run (its figures say little)" if record.quick else "a full run"
     build = "an optimised build" if machine.optimised else "not an optimised build"
     return f"""# Results
 
-`make bench`, {how} of {number(record.minutes)} minutes. All figures of a row are of the same run, on the
-same work; one target ran at a time, with its readers beside it.
+`make bench`, {how}, {number(record.minutes)} minutes. All figures of a row are of the same run, on the same
+work; one target ran at a time, with its readers beside it.
 
 * {machine.cores} cores, {machine.cpu}, {machine.system}
 * {machine.python}, {build}; {machine.valkey}

@@ -94,7 +94,7 @@ def drains(rounds: int, streams: int) -> list[float]:
     """Tell an edge with open streams to stop; measure until its process has ended, in s."""
     found = []
     for _ in range(rounds):
-        with system() as running:
+        with system(MACHPAY_GRACE="0") as running:  # of the worker, which has to stop afterwards
             readers = [Reader(running.port, 30) for _ in range(streams)]
             for reader in readers:
                 reader.wait_for_chunk()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bench.contest import ALL, contest, parser
+from bench.contest import ALL, FellBehind, contest, parser
 from bench.figure import Figure, Outcome, cpu_figures
 from bench.load import Reader, connect, run, until_chunks, until_ended
 from bench.loss import loss, total
@@ -18,11 +18,15 @@ from bench.quantiles import quantile
 from bench.table import show
 from bench.target import Target, Work
 
+RATES = (2.0, 10.0)
+"""Events per second of each stream: what everybody can do, so that there is a comparison, and what is
+harder."""
+
 BEFORE = 1.0
 """How long all are connected before the cut, in s."""
 
 AWAY = 1.0
-"""How long nobody is, in s."""
+"""How long nobody is connected, in s."""
 
 AFTER = 2.0
 """How long the shortest-lived stream goes on after the reconnects, at least, in s."""
@@ -36,6 +40,7 @@ class Weathered(NamedTuple):
 
     Attributes:
         readers: How many.
+        rate: Events per second of each stream.
         caught_up_s: For each reader, from its reconnect until it had all chunks that were made before
             that, in order.
         cpu_us: Role -> CPU time per reader, from the reconnects to the ends of all streams, in µs.
@@ -44,6 +49,7 @@ class Weathered(NamedTuple):
     """
 
     readers: int
+    rate: float
     caught_up_s: list[float]
     cpu_us: dict[str, float]
     lost: int
@@ -77,6 +83,9 @@ def storm(target: Target, count: int, *, rate: float = 10.0, patience: float = 6
         count: How many readers.
         rate: Events per second of each stream.
         patience: How long to wait for first chunks, and for ends, in s.
+
+    Raises:
+        FellBehind: A stream had ended before the last one was read.
     """
     return run(_storm(target, count, rate, patience))
 
@@ -93,6 +102,12 @@ async def _storm(target: Target, count: int, rate: float, patience: float) -> We
             before.append(await connect(target.read(streams[-1])))
         await until_chunks(before, patience)
         await asyncio.sleep(BEFORE)
+        ended = sum(reader.ended.is_set() for reader in before)
+        if ended:
+            raise FellBehind(
+                f"fell behind with {count} streams of {rate:g} events/s: when all were read, "
+                f"{ended} had ended"
+            )
         for reader in before:
             reader.close()
         gone = time.monotonic()
@@ -112,6 +127,7 @@ async def _storm(target: Target, count: int, rate: float, patience: float) -> We
     missed = total(loss(cut.numbers(), work.events) for cut in cuts)
     return Weathered(
         readers=count,
+        rate=rate,
         caught_up_s=sorted(cut.caught_up() for cut in cuts),
         cpu_us={role: cpu / count * 1e6 for role, cpu in used.items()},
         lost=missed.lost,
@@ -121,7 +137,7 @@ async def _storm(target: Target, count: int, rate: float, patience: float) -> We
 
 def figures(found: Weathered) -> Iterator[Figure]:
     """Describe what came of a run."""
-    work = f"{found.readers} readers"
+    work = f"{found.readers} readers, {found.rate:g} events/s"
     yield Figure(work, "caught up p50", "s", quantile(found.caught_up_s, 0.5))
     yield Figure(work, "caught up p99", "s", quantile(found.caught_up_s, 0.99))
     yield Figure(work, "all caught up", "s", found.caught_up_s[-1])
@@ -131,19 +147,24 @@ def figures(found: Weathered) -> Iterator[Figure]:
 
 
 def compete(
-    names: Sequence[str] = ALL, *, count: int = 500, rate: float = 10.0, patience: float = 60.0
+    names: Sequence[str] = ALL,
+    *,
+    count: int = 500,
+    rates: Sequence[float] = RATES,
+    patience: float = 60.0,
 ) -> Iterator[Outcome]:
     """Measure everybody.
 
     Args:
         names: Who competes.
         count: How many readers.
-        rate: Events per second of each stream.
+        rates: Events per second of each stream, one after the other.
         patience: See :func:`storm`.
     """
 
     def measure(target: Target) -> Iterator[Figure]:
-        return figures(storm(target, count, rate=rate, patience=patience))
+        for rate in rates:
+            yield from figures(storm(target, count, rate=rate, patience=patience))
 
     return contest("storm", "resume", measure, names)
 
@@ -152,9 +173,11 @@ def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
     options.add_argument("--readers", type=int, default=500, help="how many readers")
-    options.add_argument("--rate", type=float, default=10.0, help="events/s of each stream")
+    options.add_argument(
+        "--rates", type=float, nargs="+", default=RATES, help="events/s of each stream"
+    )
     given = options.parse_args()
-    show(compete(given.targets, count=given.readers, rate=given.rate))
+    show(compete(given.targets, count=given.readers, rates=given.rates))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bench.bars import PEERS, Bar, Figures, Key, bars_of, ratio
-from bench.contest import ALL, ENTRANTS
+from bench.contest import ALL, ENTRANTS, OURS
 from bench.figure import Figure, NotRun, Outcome
 
 HEAD: Final = ("scenario", "work", "figure")
@@ -50,7 +50,7 @@ def _row(
     cells = [_cell(key, figures, name, reasons) for name in targets]
     compared = ratio(figures, key)
     against = "" if compared is None else f"{number(compared[0])} x {compared[1]}"
-    bars = bars_of(key)
+    bars = bars_of(key) if OURS in targets else []
     return [
         key.scenario,
         key.work,
@@ -66,6 +66,8 @@ def _cell(key: Key, figures: Figures, name: str, reasons: Sequence[NotRun]) -> s
     value = figures.get(name, key)
     if value is not None:
         return number(value)
+    if figures.took_part(name, key.scenario, key.work):
+        return "-"
     for at, reason in enumerate(reasons, 1):
         if (reason.scenario, reason.target) == (key.scenario, name):
             return f"not run [{at}]"

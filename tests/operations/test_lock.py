@@ -10,7 +10,11 @@ from packaging.utils import canonicalize_name
 
 from tests.operations.processes import ROOT
 
-LOCKS = {"requirements.lock": "dev", "requirements-server.lock": "server"}
+LOCKS = {
+    "requirements.lock": "dev",
+    "requirements-server.lock": "server",
+    "requirements-bench.lock": "bench",
+}
 
 PIN = re.compile(r"([a-z0-9-]+)==([0-9][a-z0-9.+!]*)(?: ; [A-Za-z0-9_.'<>=!() -]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
@@ -73,6 +77,11 @@ def test_the_server_runs_on_the_versions_that_were_tested():
     assert "pytest" not in served
 
 
+def test_what_draws_changes_nothing_that_was_tested():
+    tested, drawing = pins("requirements.lock"), pins("requirements-bench.lock")
+    assert [name for name in drawing if tested.get(name, drawing[name]) != drawing[name]] == []
+
+
 def test_the_project_is_built_with_what_is_pinned():
     """Without build isolation: `make setup` installs the checkout with the locked hatchling."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -82,5 +91,5 @@ def test_the_project_is_built_with_what_is_pinned():
 
 def test_every_dependency_is_explained():
     explained = Path(ROOT / "docs" / "dependencies.md").read_text()
-    names = {requirement.name for requirement in wanted("dev")}
+    names = {requirement.name for requirement in [*wanted("dev"), *wanted("bench")]}
     assert [name for name in sorted(names) if f"| `{name}` |" not in explained] == []
