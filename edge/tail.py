@@ -1,6 +1,8 @@
 """A tail: the newest frames of one execution, shared by all of its readers on this edge."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import Final
 
 from edge.pieces import Pace
@@ -8,6 +10,8 @@ from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME
 from machpay.serve.turn import Turn
 from shared.log import INTERNAL, TERMINAL
+
+logger: Final = logging.getLogger("machpay.hub")
 
 WINDOW_FRAMES: Final = 512
 WINDOW_BYTES: Final = 1 << 20
@@ -98,11 +102,19 @@ class Reader:
             self.wake()
         elif not block:
             self.position = after
-        elif push(block):
+        elif self._pushed(push, block):
             self.position = after
             self.sent_at = now
         else:
             self.wake()
+
+    def _pushed(self, push: Callable[[bytes], bool], block: bytes) -> bool:
+        try:
+            return push(block)
+        except Exception:
+            # One client's connection; all others live from the one that we are called from.
+            logger.exception("a push failed; the client's own task finds out why")
+            return False
 
     def wake(self) -> None:
         """Wake the reader: there is news."""

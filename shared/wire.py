@@ -48,6 +48,7 @@ class Wire(asyncio.Protocol):
             protocolError=ConnectionError, replyError=ResponseError, notEnoughData=_NOTHING
         )
         self._transport: asyncio.Transport | None = None
+        self._closed = False
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
@@ -95,6 +96,7 @@ class Wire(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it at once; ``on_lost`` is called, soon."""
+        self._closed = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -105,12 +107,13 @@ class Wire(asyncio.Protocol):
         reader, on_reply = self._reader, self._on_reply
         try:
             reader.feed(data)
-            while (reply := reader.gets()) is not _NOTHING:
+            # What a reply leads to may close the connection: nobody waits for those behind it any more.
+            while not self._closed and (reply := reader.gets()) is not _NOTHING:
                 on_reply(reply)
         except ConnectionError:
             self.close()  # not the protocol: whatever that is, nothing after it can be trusted
             return
-        if self._on_read is not None:
+        if self._on_read is not None and not self._closed:
             self._on_read()
 
     def pause_writing(self) -> None:

@@ -48,6 +48,8 @@ class Connection:
             return False
         if getattr(served, "chunked_encoding", False):
             # What uvicorn's send would do, through httptools, behind a dict, a coroutine and an exception.
+            if served.transport.is_closing():
+                return False  # uvicorn does not say so to a request that has others behind it
             served.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
             return True
         # Through h11, which keeps a state: its send waits for nothing but a client that is behind.

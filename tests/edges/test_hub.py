@@ -621,6 +621,24 @@ async def test_readers_on_the_short_way_get_the_log(hub: Hub, writer: Writer) ->
     assert readers[1].pushes == 0
 
 
+async def test_a_push_that_fails_concerns_nobody_else(hub: Hub, writer: Writer) -> None:
+    broken, other = Pushed(hub), Pushed(hub)
+
+    def fail(block: bytes) -> bool:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    broken.turn.push = fail
+    connection = hub._subscription._wire
+    async with reading(broken, other):
+        await writer.append("chunk:a")
+        await other.has("chunk:a")
+        await writer.append("chunk:b")
+        await other.has("chunk:b")
+        await writer.append("end")
+    assert broken.data == other.data == ["start", "chunk:a", "chunk:b", "end"]
+    assert hub._subscription._wire is connection
+
+
 async def test_a_new_attempt_is_seen_on_the_short_way_too(hub: Hub, writer: Writer) -> None:
     reader = Pushed(hub)
     async with reading(reader):

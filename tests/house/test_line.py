@@ -113,6 +113,31 @@ async def test_a_command_whose_connection_breaks_is_sent_again(valkey: EmbeddedV
         line.close()
 
 
+async def test_a_connection_that_breaks_under_a_reply_leaves_nothing_behind(line: Line) -> None:
+    await line.execute(("PING",))
+    told: list[Any] = []
+
+    def break_it(reply: Any) -> None:
+        told.append(reply)
+        if not isinstance(reply, Exception):
+            line.close()
+
+    for _ in range(4):
+        line.send(("PING",), break_it)
+
+    async def all_told() -> bool:
+        return len(told) == 4
+
+    await eventually(all_told, "whoever waits is told")
+    assert told[0] == b"PONG"
+    assert [type(reply) for reply in told[1:]] == [ConnectionError] * 3
+    assert await asyncio.gather(*(line.execute(("ECHO", n)) for n in range(3))) == [
+        b"0",
+        b"1",
+        b"2",
+    ]
+
+
 async def test_an_outage_is_the_callers_business(own: EmbeddedValkey) -> None:
     line = line_to(own.port)
     await line.execute(("PING",))
