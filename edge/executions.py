@@ -160,8 +160,9 @@ class RedisExecutions:
         start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill.id))
         if request.streamed:
             self._hub.expect(execution_id)
-        async with _reachable():
-            try:
+        begun: Begun | None = None
+        try:
+            async with _reachable():
                 begun = await self._log.start(
                     execution_id,
                     start,
@@ -170,12 +171,13 @@ class RedisExecutions:
                     owner=request.account,
                     barred=encode_payload(CANCELLED),
                 )
-            except LogError:
-                begun = Begun.KNOWN
+        except LogError:
+            begun = Begun.KNOWN
+        finally:
+            if begun is not Begun.NEW:
+                self._hub.forget(execution_id)
         if begun is Begun.NEW:
             await self._hub.begun(execution_id, start, terms)
-        else:
-            self._hub.forget(execution_id)
         if begun is Begun.KNOWN:
             return await self._replay(execution_id, request)
         if begun is Begun.BARRED:

@@ -176,7 +176,7 @@ class Hub:
             self._drop(tail)
 
     async def begun(self, execution_id: str, start: bytes, terms: Terms) -> None:
-        """Note that an execution was started, and that no worker can have heard of it yet.
+        """Note that an execution was started, and is not queued here yet.
 
         Args:
             execution_id: From :meth:`expect`.
@@ -187,7 +187,8 @@ class Hub:
         if tail is None or tail.expected is None:
             return
         expected = tail.expected
-        if not expected.done():
+        waited = not expected.done()
+        if waited:
             await asyncio.wait([expected], timeout=SUBSCRIBED_WITHIN)
         subscribed = expected.done() and expected.exception() is None
         if not subscribed or tail.closed or tail.looking or tail.top is not None:
@@ -195,6 +196,9 @@ class Hub:
             return
         tail.expected = None
         tail.begin_at_start(start)
+        if waited:
+            # A start under the same key, at another edge, may have queued the job meanwhile.
+            self._look_at(tail)
         summary = Summary(terms, Entry(b"0-1", b"start", start), found=True)
         tail.overdue_at = asyncio.get_running_loop().time() + look_in(summary)
 

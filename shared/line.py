@@ -11,6 +11,7 @@ What blocks in Redis (BLPOP) must not go over a line: everything behind it would
 """
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from redis.asyncio import Connection
 from redis.exceptions import ConnectionError, TimeoutError
 
 from shared.wire import Wire
+
+logger: Final = logging.getLogger("machpay.line")
 
 Command: TypeAlias = tuple[Any, ...]
 """A command and its arguments: bytes, str, int or float."""
@@ -61,6 +64,7 @@ class Line:
         self._gathered = 0
         self._in_flight = 0
         self._flushing = False
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def execute(self, command: Command) -> Any:
@@ -142,8 +146,7 @@ class Line:
             wire = await Wire.open(
                 self._dial(), self._replied, lambda: self._broken(wire), self._flush_soon
             )
-            self._wire = wire
-            self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+            self._take(wire)
         except Exception as error:
             failure = error
             raise
@@ -154,6 +157,13 @@ class Line:
             else:
                 outcome.set_exception(failure)
                 outcome.exception()  # seen: perhaps nobody else waits
+
+    def _take(self, wire: Wire) -> None:
+        if self._closed:
+            wire.close()
+            raise ConnectionError("closed by us")
+        self._wire = wire
+        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
     def _replied(self, reply: Any) -> None:
         self._in_flight -= 1
@@ -183,10 +193,16 @@ class Line:
         if wire is not None:
             wire.close()
         for answered, _ in waiting:
-            answered(type(reason)(*reason.args))
+            try:
+                answered(type(reason)(*reason.args))
+            except Exception:
+                logger.exception(
+                    "whoever waited for a reply broke"
+                )  # the others are told all the same
 
     def close(self) -> None:
-        """Close the connection; whoever waits is told."""
+        """Close the connection, for good; whoever waits is told."""
+        self._closed = True
         self._hang_up(ConnectionError("closed by us"))
 
 

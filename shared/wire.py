@@ -72,8 +72,8 @@ class Wire(asyncio.Protocol):
         """
         await connection.connect()  # type: ignore[no-untyped-call]
         # Private, but redis-py has no other way to lend its socket; its version is pinned.
-        writer = connection._writer  # noqa: SLF001
-        if writer is None or writer.transport.is_closing():
+        reader, writer = connection._reader, connection._writer  # noqa: SLF001
+        if reader is None or writer is None or reader.at_eof() or writer.transport.is_closing():
             raise ConnectionError("closed as soon as it was open")
         # Kept, but not by redis-py: either would close the transport with its last reference.
         connection._reader = connection._writer = None  # noqa: SLF001

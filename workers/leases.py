@@ -70,12 +70,16 @@ class Leases:
         redis: The queue's Redis.
         lease: How long a lease outlives its last renewal, in s.
         token: The worker's identity; another worker's lease is never touched.
+
+    Attributes:
+        more: The last pick left jobs that are due, since its answer was large: pick again.
     """
 
     def __init__(self, redis: Client, lease: float, token: str | None = None) -> None:
         self.token = token or secrets.token_hex(8)
         self._redis = redis
         self._lease_ms = int(lease * 1000)
+        self.more = False
         self._contact_ms = 0
         self._spare_until_ms = 0
         self._pick = load_script(redis, "workers", "pick.lua")
@@ -88,7 +92,7 @@ class Leases:
         Args:
             count: The most to pick.
         """
-        now, *rows = await self._pick(
+        now, more, *rows = await self._pick(
             [QUEUE, BELL],
             [
                 self.token,
@@ -103,6 +107,7 @@ class Leases:
             ],
         )
         self._answered(now)
+        self.more = bool(more)
         picked = []
         for name, score, job, picks in zip(
             rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True

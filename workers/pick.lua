@@ -7,7 +7,7 @@
 -- ARGV[7] until when lapsed leases are left to their holders, in Redis's ms
 -- ARGV[8] how long a holder is remembered, and its picks are counted, in ms   ARGV[9] prefix of the jobs
 --
--- Answers Redis's ms, then id, score, job (nothing when it expired), how often it was picked, of each. A picked
+-- Answers Redis's ms, 1 when more are due than fit into one answer, then id, score, job (nothing when it expired), how often it was picked, of each. A picked
 -- job's score becomes the end of its lease: running jobs leave the read window, and a lapsed lease makes
 -- its job due again by itself. Whoever picks many at once takes their doorbell tokens, all but the one
 -- that woke it: they would only wake others in vain.
@@ -21,8 +21,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease, contact = tonumber(ARGV[2]), tonumber(ARGV[6])
 local spare = now < tonumber(ARGV[7]) or (contact > 0 and now - contact > lease / 2)
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[3])
-local picked = {now}
+local picked, size = {now, 0}, 0
 for i = 1, #due, 2 do
+  if size > 4194304 then
+    picked[2] = 1
+    break
+  end
   redis.call('ZADD', KEYS[1], now + lease, due[i])
   if not (spare and redis.call('EXISTS', ARGV[5] .. due[i]) == 1) then
     redis.call('SET', ARGV[4] .. due[i], ARGV[1], 'PX', ARGV[8])
@@ -31,11 +35,12 @@ for i = 1, #due, 2 do
     picked[n + 2] = due[i + 1]
     local job = redis.pcall('GET', ARGV[9] .. due[i])
     picked[n + 3] = type(job) == 'string' and job
+    size = size + (type(job) == 'string' and #job or 0)
     picked[n + 4] = redis.call('INCR', ARGV[5] .. due[i])
     redis.call('PEXPIRE', ARGV[5] .. due[i], ARGV[8])
   end
 end
-if #picked > 5 then
-  redis.pcall('LPOP', KEYS[2], (#picked - 1) / 4 - 1)
+if #picked > 6 then
+  redis.pcall('LPOP', KEYS[2], (#picked - 2) / 4 - 1)
 end
 return picked

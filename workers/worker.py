@@ -191,6 +191,8 @@ class Worker(arq.worker.Worker):
             task.add_done_callback(partial(self._done, job.job_id))
         if self._free <= 0:
             self._vacancy.clear()
+        elif self._leases.more:
+            self._wake.set()
 
     def _done(self, job_id: str, _task: asyncio.Task[Any]) -> None:
         del self.tasks[job_id]

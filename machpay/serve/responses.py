@@ -157,10 +157,12 @@ class Streamed(EventSourceResponse):
         finally:
             self._stream.on_stuck(None)
             watching = False
-            if not sending.done():
-                sending.cancel()
-                await asyncio.wait([sending])
-            self._stream.close()
+            try:
+                if not sending.done():
+                    sending.cancel()
+                    await asyncio.wait([sending])
+            finally:
+                self._stream.close()
         if not sending.cancelled():
             sending.result()
 
@@ -185,6 +187,7 @@ class Streamed(EventSourceResponse):
                 stream.sending_since = now()
                 if stream.over and self.as_read and not self._preface:
                     await send({"type": "http.response.body", "body": block})
+                    stream.sending_since = None
                     return
                 await directly({"type": "http.response.body", "body": block, "more_body": True})
                 stream.sending_since = None
@@ -200,6 +203,7 @@ class Streamed(EventSourceResponse):
                 await close()
         stream.sending_since = now()
         await send({"type": "http.response.body", "body": self._preface})
+        stream.sending_since = None
 
     @property
     def _push(self) -> Callable[[bytes], bool]:

@@ -98,8 +98,10 @@ class OpenStream(Turn):
         # The server notices, and tells the response that its client is gone. Just ending the response
         # would make it wait until the client has taken what is buffered.
         noticed = now + CUT_WITHIN if self.connection.cut() else now
+        # One that is expiring already ends the response by itself, and can't be changed any more.
         if self._limit is not None:
-            self._limit.reschedule(noticed)
+            with contextlib.suppress(RuntimeError):
+                self._limit.reschedule(noticed)
 
     def on_closed(self, release: Callable[[], object]) -> None:
         """Have a callback called once, when it is over."""
@@ -211,11 +213,11 @@ class Streams:
 
     def _look_at_clients(self) -> None:
         self._looking = None
-        now = asyncio.get_running_loop().time()
-        for stream in self._open:
-            stream.look(now)
         if self._open:
             self._look_after()
+        now = asyncio.get_running_loop().time()
+        for stream in tuple(self._open):
+            stream.look(now)
 
     @contextlib.contextmanager
     def opening(self, receive: Receive) -> Iterator[OpenStream]:

@@ -120,7 +120,7 @@ async def test_a_connection_that_breaks_under_a_reply_leaves_nothing_behind(line
     def break_it(reply: Any) -> None:
         told.append(reply)
         if not isinstance(reply, Exception):
-            line.close()
+            line._hang_up(ConnectionError("it broke"))
 
     for _ in range(4):
         line.send(("PING",), break_it)

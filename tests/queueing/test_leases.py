@@ -327,3 +327,13 @@ async def test_whoever_picks_many_takes_their_tokens(
     assert await redis.llen(BELL) == 3  # type: ignore[misc]
     await others.pick(1)
     assert await redis.llen(BELL) == 3  # type: ignore[misc]
+
+
+async def test_a_pick_of_large_jobs_is_bounded(leases: Leases, redis: Client) -> None:
+    for name in "abc":
+        await redis.set(job_key(name), b"x" * (3 << 20))
+        await redis.zadd(QUEUE, {name: 1})
+    assert [job.job_id for job in await leases.pick(5)] == ["a", "b"]
+    assert leases.more
+    assert [job.job_id for job in await leases.pick(5)] == ["c"]
+    assert not leases.more
