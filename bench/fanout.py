@@ -3,24 +3,22 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from bench.contest import ALL, contest, parser
 from bench.figure import Figure, Outcome
-from bench.load import Reader, readers, run, until_ended
+from bench.load import Reader, readers, run, until_chunks, until_ended
 from bench.loss import loss, total
 from bench.processes import CpuMeter
 from bench.quantiles import quantile
-from bench.store import StoreCounts, store_counts
+from bench.store import StoreCounts, StoreMeter
 from bench.table import show
 from bench.target import Target, Work
 
-LEAD = 1.0
+LEAD = 0.6
 CONNECTS = 400
 """Readers come within ``LEAD`` s, and one more second for so many of them."""
-
-EDGE = 0.1
-"""How long before the first event, and before the last one, the measurement begins and ends, in s."""
 
 
 class StoreWork(NamedTuple):
@@ -83,7 +81,7 @@ def fanout(
 
 
 class _Window(NamedTuple):
-    """The time between the first event and the last one.
+    """The time from after the first event to before the last one.
 
     Attributes:
         began: In monotonic ns.
@@ -101,30 +99,28 @@ class _Window(NamedTuple):
 async def _fanout(
     target: Target, count: int, rate: float, seconds: float, patience: float
 ) -> FannedOut:
-    lead = LEAD + count / CONNECTS
-    work = Work(events=max(3, int(seconds * rate)), interval=1 / rate, delay=lead)
-    counts = _count(target)
-    started = time.monotonic()
-    stream = target.begin(work)
-    async with readers(count, lambda: target.read(stream)) as opened:
-        await _until(started + lead - EDGE)
-        counts += _count(target)
-        meter = CpuMeter(target.pids)
-        began = time.monotonic_ns()
-        await _until(started + lead + (work.events - 1) * work.interval - EDGE)
-        used, ended = meter.used(), time.monotonic_ns()
-        counts += _count(target)
-        await until_ended(opened, patience)
-        counts += _count(target)
+    url = target.store_url
+    with StoreMeter(url) if url else nullcontext() as store:
+
+        def look() -> list[StoreCounts]:
+            return [] if store is None else [store.counts()]
+
+        lead = LEAD + count / CONNECTS
+        work = Work(events=max(5, int(seconds * rate)), interval=1 / rate, delay=lead)
+        counts = look()
+        stream = target.begin(work)
+        async with readers(count, lambda: target.read(stream)) as opened:
+            await until_chunks(opened[:1], patience)  # a job may be late, and its events with it
+            await asyncio.sleep(work.interval / 2)
+            counts += look()
+            meter = CpuMeter(target.pids)
+            began = time.monotonic_ns()
+            await asyncio.sleep((work.events - 2) * work.interval)
+            used, ended = meter.used(), time.monotonic_ns()
+            counts += look()
+            await until_ended(opened, patience)
+            counts += look()
     return _judge(opened, work.events, _Window(began, ended, used, counts))
-
-
-async def _until(moment: float) -> None:
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
-
-
-def _count(target: Target) -> list[StoreCounts]:
-    return [store_counts(target.store_url)] if target.store_url else []
 
 
 def _judge(opened: Sequence[Reader], events: int, window: _Window) -> FannedOut:

@@ -11,7 +11,7 @@ from bench.contest import ALL, contest, parser
 from bench.figure import Figure, Outcome
 from bench.load import readers, run, until_chunks, until_ended
 from bench.processes import resident_bytes
-from bench.store import store_counts
+from bench.store import stored_bytes
 from bench.table import show
 from bench.target import Target, Work
 
@@ -55,25 +55,26 @@ class Kept(NamedTuple):
     stored: float
 
 
-def hold(target: Target, count: int, *, patience: float = 60.0) -> Held:
+def hold(target: Target, count: int, *, settle: float = SETTLE, patience: float = 60.0) -> Held:
     """Run executions that wait, each with a reader.
 
     Args:
         target: What runs them, already started, preferably just now.
         count: How many.
+        settle: How long nothing happens before memory is looked at, in s.
         patience: How long to wait until all run, in s.
     """
-    return run(_hold(target, count, patience))
+    return run(_hold(target, count, settle, patience))
 
 
-async def _hold(target: Target, count: int, patience: float) -> Held:
+async def _hold(target: Target, count: int, settle: float, patience: float) -> Held:
     async with readers(min(WARM_UP, count), lambda: target.run(Work(events=2))) as opened:
         await until_ended(opened, patience)
-    await asyncio.sleep(SETTLE)
+    await asyncio.sleep(settle)
     before, stored_before = _resident(target), _stored(target)
     async with readers(count, lambda: target.run(IDLE), over=count / 500) as opened:
         await until_chunks(opened, patience)
-        await asyncio.sleep(SETTLE)
+        await asyncio.sleep(settle)
         after, stored = _resident(target), _stored(target)
         running = sum(1 for reader in opened if any(reader.seen()))
     if running < count:
@@ -87,29 +88,32 @@ async def _hold(target: Target, count: int, patience: float) -> Held:
     )
 
 
-def keep(target: Target, logs: int, events: int, *, patience: float = 60.0) -> Kept:
+def keep(
+    target: Target, logs: int, events: int, *, settle: float = SETTLE, patience: float = 60.0
+) -> Kept:
     """Run executions to their ends.
 
     Args:
         target: What runs them, already started, with a store.
         logs: How many.
         events: How many chunks each has.
+        settle: See :func:`hold`.
         patience: How long to wait for fifty of them, in s.
     """
-    return run(_keep(target, logs, events, patience))
+    return run(_keep(target, logs, events, settle, patience))
 
 
-async def _keep(target: Target, logs: int, events: int, patience: float) -> Kept:
+async def _keep(target: Target, logs: int, events: int, settle: float, patience: float) -> Kept:
     work = Work(events=events, interval=0.002)
-    await asyncio.sleep(SETTLE)
-    before = store_counts(target.store_url).memory
+    await asyncio.sleep(settle)
+    before = stored_bytes(target.store_url)
     left = logs
     while left:
         async with readers(min(left, AT_ONCE), lambda: target.run(work)) as opened:
             await until_ended(opened, patience)
         left -= len(opened)
-    await asyncio.sleep(SETTLE)
-    return Kept(logs, events, (store_counts(target.store_url).memory - before) / logs)
+    await asyncio.sleep(settle)
+    return Kept(logs, events, (stored_bytes(target.store_url) - before) / logs)
 
 
 def _resident(target: Target) -> dict[str, int]:
@@ -117,7 +121,7 @@ def _resident(target: Target) -> dict[str, int]:
 
 
 def _stored(target: Target) -> int | None:
-    return store_counts(target.store_url).memory if target.store_url else None
+    return stored_bytes(target.store_url) if target.store_url else None
 
 
 def figures(found: Held | Kept) -> Iterator[Figure]:
@@ -140,6 +144,7 @@ def compete(
     count: int = 1000,
     logs: int = 200,
     events: int = 100,
+    settle: float = SETTLE,
     patience: float = 60.0,
 ) -> Iterator[Outcome]:
     """Measure everybody.
@@ -149,13 +154,14 @@ def compete(
         count: How many readers.
         logs: How many logs to keep.
         events: How many chunks each of them has.
+        settle: See :func:`hold`.
         patience: See :func:`hold`.
     """
 
     def measure(target: Target) -> Iterator[Figure]:
-        yield from figures(hold(target, count, patience=patience))
+        yield from figures(hold(target, count, settle=settle, patience=patience))
         if target.store_url and "replay" in target.can:
-            yield from figures(keep(target, logs, events, patience=patience))
+            yield from figures(keep(target, logs, events, settle=settle, patience=patience))
 
     return contest("memory", "idle", measure, names)
 
@@ -166,8 +172,12 @@ def main() -> None:
     options.add_argument("--readers", type=int, default=1000, help="how many readers")
     options.add_argument("--logs", type=int, default=200, help="how many logs to keep")
     options.add_argument("--events", type=int, default=100, help="how many chunks each has")
+    options.add_argument(
+        "--settle", type=float, default=SETTLE, help="how long to wait for it, in s"
+    )
     given = options.parse_args()
-    show(compete(given.targets, count=given.readers, logs=given.logs, events=given.events))
+    amounts = {"count": given.readers, "logs": given.logs, "events": given.events}
+    show(compete(given.targets, **amounts, settle=given.settle))
 
 
 if __name__ == "__main__":

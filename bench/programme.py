@@ -26,6 +26,7 @@ class Amounts(NamedTuple):
         jobs: How many no-op executions.
         workers: By how many workers, one after the other.
         idle: How many idle readers.
+        settle: How long nothing happens before memory is looked at, in s.
         logs: How many logs are kept, of a hundred events.
         leases: The leases of workers that crash, one after the other, in s.
         crashes: How many of them.
@@ -48,6 +49,7 @@ class Amounts(NamedTuple):
     jobs: int
     workers: tuple[int, ...]
     idle: int
+    settle: float
     logs: int
     leases: tuple[float, ...]
     crashes: int
@@ -71,6 +73,7 @@ FULL: Final = Amounts(
     jobs=3000,
     workers=(1, 2, 4),
     idle=1000,
+    settle=memory.SETTLE,
     logs=200,
     leases=(2.0, 10.0),
     crashes=2,
@@ -81,7 +84,7 @@ FULL: Final = Amounts(
 
 QUICK: Final = Amounts(
     starts=20,
-    start_seconds=1.0,
+    start_seconds=0.7,
     running=20,
     streams=(20,),
     seconds=0.5,
@@ -95,6 +98,7 @@ QUICK: Final = Amounts(
     jobs=200,
     workers=(2,),
     idle=50,
+    settle=0.2,
     logs=20,
     leases=(2.0,),
     crashes=1,
@@ -135,7 +139,7 @@ def scenarios(much: Amounts) -> dict[str, Compete]:
         ),
         "jobs": lambda names: jobs.compete(names, workers=much.workers, count=much.jobs),
         "memory": lambda names: memory.compete(
-            names, count=much.idle, logs=much.logs, patience=much.patience
+            names, count=much.idle, logs=much.logs, settle=much.settle, patience=much.patience
         ),
         "crash": lambda names: crash.compete(names, leases=much.leases, rounds=much.crashes),
         "stops": lambda names: stops.compete(names, count=much.stops),

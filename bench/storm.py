@@ -28,7 +28,7 @@ BEFORE = 1.0
 AWAY = 1.0
 """How long nobody is connected, in s."""
 
-AFTER = 2.0
+AFTER = 1.5
 """How long the shortest-lived stream goes on after the reconnects, at least, in s."""
 
 BEGINS = 150

@@ -19,8 +19,10 @@ from bench.processes import CpuMeter, cpu_seconds, resident_bytes
 from bench.programme import FULL, QUICK, SCENARIOS
 from bench.quantiles import quantile
 from bench.record import Record, describe, write
+from bench.store import StoreMeter, store_version
 from bench.table import number, render
 from bench.target import stamp
+from ops.valkey import EmbeddedValkey
 
 
 @pytest.mark.parametrize(("part", "found"), [(0, 1), (0.5, 3), (0.99, 4), (1, 4)])
@@ -237,3 +239,16 @@ def test_no_plot_without_matplotlib_or_live_figures(
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", SimpleNamespace())
     with pytest.raises(PlotError, match="not installed"):
         draw(RECORD.figures, tmp_path / "plot.svg")
+
+
+def test_asking_a_store_is_not_in_its_counts(valkey: EmbeddedValkey) -> None:
+    with StoreMeter(valkey.url) as meter, StoreMeter(valkey.url) as other:
+        before = [meter.counts() for _ in range(3)]
+        assert len({(one.commands, one.sent) for one in before}) == 1
+        other.counts()
+        after = meter.counts()
+    # redis-py says who it is, in two commands, when it connects.
+    assert 1 <= after.commands - before[-1].commands <= 3
+    assert after.sent > before[-1].sent
+    assert after.memory > 0
+    assert store_version(valkey.url).startswith("Valkey ")

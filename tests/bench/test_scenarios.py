@@ -131,9 +131,9 @@ def test_ours_runs_jobs_with_the_workers_that_it_has(system: MachPay) -> None:
         system.jobs(4, 1)
 
 
-def test_memory(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SETTLE", 0.1)
-    rows = script(memory.main, "--readers", "3", "--logs", "2", "--events", "5")
+def test_memory(script: Script) -> None:
+    few = ("--readers", "3", "--logs", "2", "--events", "5")
+    rows = script(memory.main, *few, "--settle", "0.1")
     works = {work for work, _ in columns(rows)}
     assert works == {"3 idle readers", "2 logs of 5 events"}
 
