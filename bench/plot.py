@@ -14,6 +14,10 @@ SIZES: Final = (1000, 2000, 100)
 """Of which run of ``live`` the picture is: the first of these that there is; else the first run."""
 
 
+KEEPS_UP: Final = 0.9
+"""Which part of the events that were asked for is enough."""
+
+
 class PlotError(Exception):
     """There is nothing to draw with, or nothing to draw."""
 
@@ -55,7 +59,7 @@ def _work(found: Figures) -> str:
 
 def _draw_cost(axes: Any, found: Figures, work: str, names: Sequence[str]) -> None:
     below = [0.0] * len(names)
-    labels = [_label(name) for name in names]
+    labels = [_label(found, work, name) for name in names]
     for role in ROLES:
         values = [found.get(name, Key("live", work, f"CPU {role}")) or 0.0 for name in names]
         axes.barh(labels, values, left=below, label=role)
@@ -66,7 +70,7 @@ def _draw_cost(axes: Any, found: Figures, work: str, names: Sequence[str]) -> No
 
 
 def _draw_latency(axes: Any, found: Figures, work: str, names: Sequence[str]) -> None:
-    labels = [_label(name) for name in names]
+    labels = [_label(found, work, name) for name in names]
     every: list[float] = []
     for what, marker in (("p50", "o"), ("p99", "D")):
         values = [found.get(name, Key("live", work, what)) or 0.0 for name in names]
@@ -83,5 +87,9 @@ def _draw_latency(axes: Any, found: Figures, work: str, names: Sequence[str]) ->
     axes.legend()
 
 
-def _label(name: str) -> str:
-    return ENTRANTS[name].name.replace(", ", ",\n")
+def _label(found: Figures, work: str, name: str) -> str:
+    label = ENTRANTS[name].name.replace(", ", ",\n")
+    rate = found.get(name, Key("live", work, "rate"))
+    asked = 10.0 * int(work.split(maxsplit=1)[0])
+    # A figure of one that falls behind is of less work than the others'.
+    return label if rate is None or rate > KEEPS_UP * asked else f"{label}\n({rate:,.0f} events/s)"
