@@ -500,7 +500,7 @@ async def test_a_handler_that_yields_often_enough_is_not_idle() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_run._Watchdog, "_look", look)
-        outcome, _ = await outcome_of(handler, idle_timeout=0.05)
+        outcome, _ = await outcome_of(handler, idle_timeout=0.3)
     assert isinstance(outcome, Completed)
 
 
