@@ -120,9 +120,6 @@ class RedisExecutions:
 
     async def skill(self, skill_id: str) -> SkillInfo | None:
         """Find a skill."""
-        known = self._registry.recall(skill_id)
-        if known is not None:
-            return known
         async with _reachable():
             return await self._registry.find(skill_id)
 

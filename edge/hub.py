@@ -1,8 +1,9 @@
 """The hub: one subscription connection and shared tails, for all streams of this process.
 
 A reader first reads the log, and needs nothing else when the execution has ended. Else it joins the
-execution's tail: subscribe, then look where the log ends, then live from the pushes. A hole in seq,
-a lost connection or a long silence sends the tail back to the log, which alone is the truth.
+execution's tail: subscribe, then look where the log ends, then live from the pushes. (Of an execution
+that is started here the tail is there before the first entry, and the log need not be read.) A hole in
+seq, a lost connection or a long silence sends the tail back to the log, which alone is the truth.
 """
 
 import asyncio

@@ -42,7 +42,7 @@ class Reader:
         self,
         position: Position,
         now: float,
-        turn: Turn | None = None,
+        turn: Turn,
     ) -> None:
         self.position = position
         self._turn = turn
@@ -91,7 +91,7 @@ class Reader:
             after: The last one of them.
             now: The loop's clock, in s.
         """
-        push = None if self._turn is None else self._turn.push
+        push = self._turn.push
         if (
             push is None
             or self._future is None
@@ -208,7 +208,6 @@ class Tail:
         if fresh:
             for seq, (kind, data) in enumerate(fresh, first.seq + known):
                 self._append(first.attempt, seq, kind, data)
-            self._trim()
             self.wake()
 
     def take_next(self, id_: bytes, kind: bytes, data: bytes, now: float) -> bool:
@@ -228,8 +227,6 @@ class Tail:
             return False
         self.heard_at = now
         after = self._append(before.attempt, before.seq + 1, kind, data)
-        if len(self._frames) >= 2 * WINDOW_FRAMES or self._size >= 2 * WINDOW_BYTES:
-            self._trim()
         if kind in TERMINAL:
             self.wake()
         else:
@@ -245,14 +242,14 @@ class Tail:
         self._frames.append(block)
         self._attempts.append(attempt)
         self._size += len(block)
+        if len(self._frames) >= 2 * WINDOW_FRAMES or self._size >= 2 * WINDOW_BYTES:
+            self._trim()
         self.top = top = Position(attempt, seq)
         self._expected = b"%d-%d" % (attempt, seq + 1)
         self.ended = kind in TERMINAL
         return top
 
     def _trim(self) -> None:
-        if len(self._frames) < 2 * WINDOW_FRAMES and self._size < 2 * WINDOW_BYTES:
-            return
         keep = size = 0
         for block in reversed(self._frames):
             if keep >= WINDOW_FRAMES or size >= WINDOW_BYTES:

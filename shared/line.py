@@ -196,9 +196,8 @@ class Line:
             try:
                 answered(type(reason)(*reason.args))
             except Exception:
-                logger.exception(
-                    "whoever waited for a reply broke"
-                )  # the others are told all the same
+                # The others are told all the same.
+                logger.exception("whoever waited for a reply broke")
 
     def close(self) -> None:
         """Close the connection, for good; whoever waits is told."""

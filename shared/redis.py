@@ -247,7 +247,7 @@ class _LineScript:
 
 
 class _PooledScript:
-    """Runs a script over a pool.
+    """Runs a script where there is no line: on fakeredis.
 
     Args:
         script: redis-py's.

@@ -57,8 +57,8 @@ class Registry:
 
         What was found is remembered for :data:`REMEMBERED` s: every start asks.
         """
-        known = self.recall(skill_id)
-        if known is not None:
+        until, known = self._found.get(skill_id, (0.0, None))
+        if time.monotonic() < until:
             return known
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(skill_key(skill_id))
@@ -70,11 +70,6 @@ class Registry:
         else:
             self._found[skill_id] = time.monotonic() + REMEMBERED, info
         return info
-
-    def recall(self, skill_id: str) -> SkillInfo | None:
-        """Find a skill among those that were found a moment ago."""
-        until, known = self._found.get(skill_id, (0.0, None))
-        return known if time.monotonic() < until else None
 
     async def list(self) -> list[SkillInfo]:
         """List all known skills, by id."""

@@ -14,10 +14,10 @@ lease (``pick.lua``), or every outage would end executions whose workers are wel
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from arq.constants import job_key_prefix, result_key_prefix, retry_key_prefix
+from arq.constants import job_key_prefix, retry_key_prefix
 
 from shared.keys import (
     BELL,
@@ -146,18 +146,16 @@ class Leases:
             self._spare_until_ms = now_ms + self._lease_ms
         self._contact_ms = now_ms
 
-    async def finish(self, job_id: str, result: bytes | None, keep_ms: int | None) -> bool:
+    async def finish(self, job_id: str) -> bool:
         """Forget a finished job.
 
         Args:
             job_id: The job.
-            result: What arq keeps of it, if anything.
-            keep_ms: For how long, in ms; ``None`` for ever.
 
         Returns:
             False when another worker holds it: then nothing was touched.
         """
-        return await self._end(job_id, [FINISH, result or b"", keep_ms or 0])
+        return await self._end(job_id, FINISH)
 
     async def give_back(self, job_id: str, delay_ms: int = 0) -> bool:
         """Make a job due again, at once by default.
@@ -165,15 +163,14 @@ class Leases:
         Returns:
             False when another worker holds it: then nothing was touched.
         """
-        return await self._end(job_id, [delay_ms, b"", 0])
+        return await self._end(job_id, delay_ms)
 
-    async def _end(self, job_id: str, how: Sequence[str | bytes | int]) -> bool:
+    async def _end(self, job_id: str, how: str | int) -> bool:
         keys = [
             QUEUE,
             LEASE_PREFIX + job_id,
             BELL,
             job_key(job_id),
             retry_key_prefix + job_id,
-            result_key_prefix + job_id,
         ]
-        return bool(await self._release(keys, [self.token, job_id, *how, BELL_TOKENS]))
+        return bool(await self._release(keys, [self.token, job_id, how, BELL_TOKENS]))

@@ -133,16 +133,17 @@ class Publisher:
         self._log.send(self._keys, self._place, batch, self._answered)
 
     def _answered(self, reply: Any) -> None:
-        if not isinstance(reply, Exception) and reply[0] == b"OK":
-            self._written()
+        if isinstance(reply, Exception):
+            self._broke = True
+            self._news.set()
             return
         try:
-            if not isinstance(reply, Exception):
-                self._log.check(self._claim.execution_id, reply)
+            self._log.check(self._claim.execution_id, reply)
         except LogError as refusal:
             self._refused = refusal
-        self._broke = True
-        self._news.set()
+            self._news.set()
+        else:
+            self._written()
 
     async def _repeat(self) -> None:
         """Append what is in flight, however long Redis is away; repeating is harmless (append.lua)."""

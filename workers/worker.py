@@ -12,7 +12,6 @@ What arq 0.28 does and what is done here instead, and why:
 * arq's process ends on a Redis error in its loop and on an exception in a hook (python-arq#386,
   #435, #498). Here both are logged, and the worker goes on.
 * arq unpickles what it finds in Redis. Here it is msgpack (``shared.redis.connect_queue``).
-
 * arq asks for each job that it picked, in a transaction, and runs it in a second task. Here a pick
   brings the jobs with it.
 
@@ -269,7 +268,7 @@ class Worker(arq.worker.Worker):
         if self.on_job_end:
             await self.on_job_end(ctx)
         if due_in_ms is None:
-            releasing = self._leases.finish(job_id, None, None)
+            releasing = self._leases.finish(job_id)
         else:
             releasing = self._leases.give_back(job_id, due_in_ms)
         await asyncio.shield(self._release(job_id, releasing))
@@ -286,7 +285,7 @@ class Worker(arq.worker.Worker):
                 logger.exception("job %s could not be concluded; it is due again later", job_id)
                 await self._release(job_id, self._leases.give_back(job_id, UNCONCLUDED_MS))
                 return
-        await self._release(job_id, self._leases.finish(job_id, None, None))
+        await self._release(job_id, self._leases.finish(job_id))
 
     async def _release(self, job_id: str, releasing: Awaitable[bool]) -> None:
         try:

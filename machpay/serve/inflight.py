@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from machpay.serve.connection import Connection
 from machpay.serve.drain import Drain
 from machpay.serve.executions import shutting_down
-from machpay.serve.responses import DIRECTLY, error_response
+from machpay.serve.responses import error_response
 from machpay.serve.streams import Request, Streams
 
 
@@ -30,7 +30,6 @@ class InFlight:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope[DIRECTLY] = send
         limit = asyncio.timeout(None)
         with self._streams.serving(Request(Connection(receive), limit)) as request:
 

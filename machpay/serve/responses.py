@@ -28,10 +28,6 @@ RETRY_LATER_MS: Final = (1000, 3000)
 
 EVENT_STREAM: Final = "text/event-stream"
 
-DIRECTLY: Final = "machpay.send"
-"""Where a request's scope has the server's own ``send``: what middleware puts around it looks at a
-response's head and its end, and a stream has thousands of blocks in between."""
-
 AT_A_STRETCH: Final = 8
 """How many blocks are sent until others get their turn. A send suspends only when the client is behind:
 without this, a long replay to a fast client keeps the loop to itself, and never even notices that the
@@ -132,18 +128,17 @@ class Streamed(EventSourceResponse):
         # HTTP/2 has no such header, and uvicorn knows better when it drains.
         del self.headers["Connection"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
         """Stream until the content ends, the client leaves or takes nothing for too long."""
         # The sending has a task of its own, and this one waits for the client to leave: below it lie a
         # dozen calls of middleware, which every wake-up would walk through.
-        sending = asyncio.create_task(self._send_all(send, scope.get(DIRECTLY, send)))
+        sending = asyncio.create_task(self._send_all(send))
         limit = asyncio.timeout(None)
 
         def end(_sent: object) -> None:
-            if watching:
+            # It refuses when it is over, or about to be, because the client has left meanwhile.
+            with contextlib.suppress(RuntimeError):
                 limit.reschedule(0.0)
-
-        watching = True
 
         try:
             async with limit:
@@ -156,7 +151,6 @@ class Streamed(EventSourceResponse):
                 raise
         finally:
             self._stream.on_stuck(None)
-            watching = False
             try:
                 if not sending.done():
                     sending.cancel()
@@ -166,7 +160,7 @@ class Streamed(EventSourceResponse):
         if not sending.cancelled():
             sending.result()
 
-    async def _send_all(self, send: Send, directly: Send) -> None:
+    async def _send_all(self, send: Send) -> None:
         stream, blocks, now = self._stream, self._blocks, asyncio.get_running_loop().time
         head = {
             "type": "http.response.start",
@@ -189,7 +183,7 @@ class Streamed(EventSourceResponse):
                     await send({"type": "http.response.body", "body": block})
                     stream.sending_since = None
                     return
-                await directly({"type": "http.response.body", "body": block, "more_body": True})
+                await send({"type": "http.response.body", "body": block, "more_body": True})
                 stream.sending_since = None
                 count += 1
                 if count % AT_A_STRETCH == 0:

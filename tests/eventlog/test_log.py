@@ -223,13 +223,27 @@ def test_a_published_batch_is_read_back() -> None:
 # ---- the fence
 
 
-async def test_an_append_behind_its_fence_reads_nothing(log: EventLog, redis: Client) -> None:
+async def test_appends_behind_a_fence_go_on_where_the_log_ends(
+    log: EventLog, redis: Client
+) -> None:
     await log.append("e", Position(1, 2), [("claim", b"{}")])
     assert await redis.get(fence_key("e")) == b"1"
     await log.append("e", Position(1, 3), [("chunk", b"1"), ("chunk", b"2"), ("chunk", b"3")])
     await log.append("e", Position(1, 6), [("chunk", b"4")])
     entries = [(entry.id, entry.type, entry.data) for entry in await log.read("e")]
     assert entries[2:] == [(b"1-%d" % n, b"chunk", b"%d" % (n - 2)) for n in range(3, 7)]
+
+
+async def test_an_append_behind_its_fence_reads_nothing(valkey_client: Client) -> None:
+    log = EventLog(valkey_client)
+    await log.start("e", b"{}", b"{}", ttl=1000)
+    await log.append("e", Position(1, 2), [("claim", b"{}")])
+    await valkey_client.config_resetstat()
+    await log.append("e", Position(1, 3), [("chunk", b"1")])
+    await log.append("e", Position(1, 4), [("chunk", b"2"), ("end", b"{}")])
+    used = await valkey_client.info("commandstats")
+    assert used["cmdstat_xadd"]["calls"] == 3
+    assert not {"cmdstat_xrange", "cmdstat_xrevrange"} & set(used)
 
 
 async def test_the_fence_lives_as_long_as_the_log_and_goes_with_its_end(

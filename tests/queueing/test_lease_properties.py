@@ -107,7 +107,7 @@ class LeaseMachine(RedisMachine):
         if job not in self.holder:
             return
         leases = self.leases[worker]
-        ending = leases.finish(job, None, None) if finished else leases.give_back(job)
+        ending = leases.finish(job) if finished else leases.give_back(job)
         allowed = self.holder[job] in (None, worker)
         assert self.run(ending) == allowed
         if allowed and finished:

@@ -166,7 +166,7 @@ async def test_renewing_a_finished_job_does_not_revive_it(
 ) -> None:
     await put("a")
     await leases.pick(1)
-    await leases.finish("a", None, None)
+    await leases.finish("a")
     assert await leases.renew(["a"]) == Renewed([], ["a"])
     assert await redis.zcard(QUEUE) == 0
     assert not await redis.exists(LEASE_PREFIX + "a")
@@ -177,20 +177,9 @@ async def test_a_finished_job_leaves_nothing_behind(
 ) -> None:
     await put("a")
     await leases.pick(1)
-    assert await leases.finish("a", None, None)
+    assert await leases.finish("a")
     await redis.delete(BELL)
     assert await redis.keys("*") == []
-
-
-async def test_a_result_is_kept_as_long_as_arq_says(
-    put: Put, leases: Leases, redis: Client
-) -> None:
-    await put("a", "b")
-    await leases.pick(2)
-    await leases.finish("a", b"result", 5_000)
-    await leases.finish("b", b"result", None)
-    assert 4_000 < await redis.pttl("arq:result:a") <= 5_000
-    assert await redis.pttl("arq:result:b") == -1
 
 
 async def test_a_job_given_back_is_due_at_once_and_rings(
@@ -222,7 +211,7 @@ async def test_another_workers_job_is_never_touched(
     await leases.pick(1)
     await lapse(redis, "a")
     await others.pick(1)
-    assert not await leases.finish("a", None, None)
+    assert not await leases.finish("a")
     assert not await leases.give_back("a")
     assert await redis.get(LEASE_PREFIX + "a") == b"other"
     assert await redis.exists(job_key("a"))
