@@ -28,11 +28,12 @@ from typing import Final
 
 import msgspec
 
-from bench.rivals.node_rival import NodeRival, get, run_by_hand
+from bench.rivals.node_rival import NodeRival
+from bench.rivals.running import get, run_by_hand
 from bench.target import Request
 
-_PATH: Final = "/v1/stream/{id}"
 _START: Final = "-1"
+_PATH: Final = "/v1/stream/{id}?offset={offset}&live=sse"
 
 _offset: Final = re.compile(rb'"streamNextOffset":"([^"]+)"[^\n]*\n\n')
 
@@ -56,11 +57,12 @@ class DurableStreams(NodeRival):
     name = "Durable Streams (Node.js)"
     role = "npm, reference server: log in the server's memory"
     can = frozenset({"start", "live", "fanout", "resume", "replay", "idle", "append"})
+    path = _PATH.replace("{offset}", _START)
 
     def read(self, stream: str, received: bytes = b"") -> Request:
         """Make the request that reads a stream, or goes on reading it."""
-        path = _PATH.format(id=stream)
-        return get(self.port, f"{path}?offset={last_offset(received)}&live=sse")
+        path = _PATH.format(id=stream, offset=last_offset(received))
+        return Request(self.port, get(path))
 
     def appends(self, batch: int, seconds: float) -> float:
         """Append chunks of 30 bytes, one acknowledged request after the other."""
@@ -68,9 +70,9 @@ class DurableStreams(NodeRival):
         return float(self._ask_producer("/appends", question, timeout=seconds + 60)["rate"])
 
     def _launch(self) -> None:
-        self._spawn("server", "durable-server.mjs", self.port)
-        self._spawn("producer", "durable-producer.mjs", self.producer_port, str(self.port))
+        self._script("server", "durable-server.mjs", self.port)
+        self._script("producer", "durable-producer.mjs", self.producer_port, str(self.port))
 
 
 if __name__ == "__main__":
-    run_by_hand(DurableStreams(), f"{_PATH}?offset={_START}&live=sse")
+    run_by_hand(DurableStreams())

@@ -1,48 +1,40 @@
-"""What the rivals that run on Node.js share: their processes, and how one is run by hand."""
+"""What the rivals that run on Node.js share: two processes, one that produces and one that serves."""
 
 import os
-import signal
-import socket
-import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from http.client import HTTPConnection
-from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
 from bench.rivals.npm import HERE, ensure_installed
-from bench.target import Request, Target, Work
-from ops.child import Child
+from bench.rivals.running import Running
+from bench.target import Request, Work
 from ops.ports import LOOPBACK, free_port
 from ops.system import ProcessError
+from ops.valkey import EmbeddedValkey
 
-_READY_TIMEOUT: Final = 30.0
-_STOP_TIMEOUT: Final = 5.0
 _ANSWER_TIMEOUT: Final = 60.0
-_SHOWN: Final = Work(events=40, interval=0.5)
 
 
-class NodeRival(Target):
+class NodeRival(Running):
     """A target of two Node.js processes: one produces, the other one serves readers.
 
-    Logs go to a temporary directory, which is removed at the end.
+    Args:
+        valkey: As for :class:`~bench.rivals.running.Running`.
 
     Attributes:
-        port: Of 127.0.0.1: where readers connect to.
         producer_port: Where streams are started.
+        path: Where one is read, with ``{id}`` for its name.
     """
 
-    def __init__(self) -> None:
-        self.port = 0
-        self.producer_port = 0
+    path: ClassVar[str]
+
+    def __init__(self, valkey: EmbeddedValkey | None = None) -> None:
+        super().__init__(valkey)
+        self.producer_port = free_port()
         self._node = ""
-        self._children: dict[str, Child] = {}
         self._connection: HTTPConnection | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def start(self) -> Self:
         """Start all processes and wait until they serve.
@@ -53,33 +45,14 @@ class NodeRival(Target):
             ProcessError: A process ended or did not get ready; with its log's end.
         """
         self._node = ensure_installed().path
-        self._temporary = tempfile.TemporaryDirectory(prefix="machpay-rival-")
-        self.port, self.producer_port = free_port(), free_port()
-        try:
-            self._launch()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        return super().start()
 
     def stop(self) -> None:
-        """Stop all processes."""
+        """Stop all processes, Valkey last."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        for child in self._children.values():
-            child.terminate()
-        for child in self._children.values():
-            child.stop(_STOP_TIMEOUT)
-        self._children.clear()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None
-
-    @property
-    def pids(self) -> dict[str, list[int]]:
-        """The processes by role."""
-        return {role: [child.pid] for role, child in self._children.items()}
+        super().stop()
 
     def run(self, work: Work) -> Request:
         """Start a stream, then make the request that reads it from its beginning."""
@@ -89,24 +62,15 @@ class NodeRival(Target):
         """Start a stream that nobody reads yet; returns its name."""
         return str(self._ask_producer("/start", msgspec.json.encode(work))["id"])
 
-    def check(self) -> None:
-        """Look whether everything still runs.
+    @property
+    def example(self) -> str:
+        """How to see a stream of it: started at the one process, read at the other."""
+        url = f"http://{LOOPBACK}:{self.port}{self.path}"
+        shown = msgspec.json.encode(Work(events=40, interval=0.5)).decode()
+        start = f"$(curl -s -d '{shown}' {LOOPBACK}:{self.producer_port}/start | cut -d'\"' -f4)"
+        return f'{url}, try: curl -N "{url.replace("{id}", start)}"'
 
-        Raises:
-            ProcessError: A process has ended.
-        """
-        for child in self._children.values():
-            if child.returncode is not None:
-                raise ProcessError(
-                    f"{self.name}: {child.name} ended (exit code {child.returncode}). "
-                    f"The end of its log:\n{child.tail()}"
-                )
-
-    def _launch(self) -> None:
-        """Start the processes, by :meth:`_spawn`."""
-        raise NotImplementedError
-
-    def _spawn(
+    def _script(
         self, role: str, script: str, port: int, *arguments: str, **environment: str
     ) -> None:
         """Start a script of ours and wait until it listens.
@@ -118,23 +82,9 @@ class NodeRival(Target):
             arguments: More of them.
             environment: More variables than ours.
         """
-        if self._temporary is None:
-            raise ProcessError(f"{self.name}: not started")
-        child = Child(
-            role,
-            [self._node, str(HERE / "node" / script), str(port), *arguments],
-            log=Path(self._temporary.name) / f"{role}.log",
-            environment={**_environment(os.environ), **environment},
-            directory=HERE,
-        )
-        self._children[role] = child
-        deadline = time.monotonic() + _READY_TIMEOUT
-        while not _listens(port):
-            self.check()
-            if time.monotonic() > deadline:
-                raise ProcessError(f"{self.name}: {role} is not ready:\n{child.tail()}")
-            time.sleep(0.01)
-        self.check()
+        command = [self._node, str(HERE / "node" / script), str(port), *arguments]
+        child = self._spawn(role, command, {**_environment(os.environ), **environment}, HERE)
+        self._await_port(child, port)
 
     def _ask_producer(
         self, path: str, body: bytes, timeout: float = _ANSWER_TIMEOUT
@@ -160,54 +110,7 @@ class NodeRival(Target):
         return msgspec.json.decode(answered, type=dict[str, Any])
 
 
-def get(port: int, path: str) -> Request:
-    """Make the request that reads a stream.
-
-    Args:
-        port: Of the server.
-        path: Where it is: ``/stream/1?skip=0``.
-    """
-    head = (
-        f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}:{port}\r\nAccept: text/event-stream\r\n"
-        # Nobody asks for a second stream on its connection: it ends when the stream does.
-        "Connection: close\r\n\r\n"
-    )
-    return Request(port, head.encode())
-
-
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
     """Choose the environment: DEBUG would have resumable-stream log every chunk."""
     kept = {name: value for name, value in ours.items() if name not in ("DEBUG", "NODE_OPTIONS")}
     return {**kept, "NODE_ENV": "production"}
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _stop(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Leave through every ``with``, whatever asked us to stop."""
-    sys.exit(128 + signum)
-
-
-def run_by_hand(rival: NodeRival, path: str) -> None:
-    """Run a rival until Ctrl-C, and print how to use it.
-
-    Args:
-        rival: One that is not started yet.
-        path: Where a stream is read, with ``{id}`` for its name.
-    """
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _stop)
-    with rival:
-        url = f"http://{LOOPBACK}:{rival.port}{path}"
-        shown = msgspec.json.encode(_SHOWN).decode()
-        start = f"$(curl -s -d '{shown}' {LOOPBACK}:{rival.producer_port}/start | cut -d'\"' -f4)"
-        print(f'{rival.name}: {url}, try: curl -N "{url.replace("{id}", start)}"', flush=True)
-        while True:
-            rival.check()
-            time.sleep(0.5)

@@ -23,7 +23,7 @@ class RawSocket(Running):
     can = frozenset({"start", "live", "fanout", "replay", "idle"})
 
     def _launch(self) -> None:
-        self._spawn("server", ["bench.rivals.raw_server", str(self.port)])
+        self._python("server", ["bench.rivals.raw_server", str(self.port)])
 
     def begin(self, work: Work) -> str:
         """Start a stream that nobody reads yet; returns its name."""

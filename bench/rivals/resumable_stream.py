@@ -22,11 +22,9 @@ is answered by the process that produces it, and Redis is not between them.
 import re
 from typing import Final
 
-import msgspec
-
-from bench.rivals.node_rival import NodeRival, get, run_by_hand
+from bench.rivals.node_rival import NodeRival
+from bench.rivals.running import get, post, run_by_hand
 from bench.target import Request, Work
-from ops.ports import LOOPBACK
 from ops.valkey import EmbeddedValkey
 
 _event: Final = re.compile(rb"event: chunk\ndata: [^\n]*\nid: \d+\n\n")
@@ -50,34 +48,20 @@ class ResumableStream(NodeRival):
     role = "npm, Redis pub/sub: chunks in the producer's memory"
     can = frozenset({"start", "live", "fanout", "resume", "idle"})
 
+    path = "/stream/{id}"
+
     def __init__(self) -> None:
-        super().__init__()
-        self._valkey = EmbeddedValkey()
-
-    def stop(self) -> None:
-        """Stop all processes, Valkey last."""
-        super().stop()
-        self._valkey.stop()
-
-    @property
-    def store_url(self) -> str:
-        """Where its Valkey is."""
-        return self._valkey.url
-
-    @property
-    def pids(self) -> dict[str, list[int]]:
-        """The processes by role."""
-        return {**super().pids, "store": [self._valkey.pid]}
+        super().__init__(EmbeddedValkey())
 
     def read(self, stream: str, received: bytes = b"") -> Request:
         """Make the request that reads a stream, or goes on reading it; answered 422 after its end."""
-        return get(self.port, f"/stream/{stream}?skip={received_characters(received)}")
+        path = self.path.format(id=stream)
+        return Request(self.port, get(f"{path}?skip={received_characters(received)}"))
 
     def _launch(self) -> None:
-        self._valkey.start()
-        url = self._valkey.url
-        self._spawn("producer", "resumable-producer.mjs", self.producer_port, REDIS_URL=url)
-        self._spawn("server", "resumable-reader.mjs", self.port, REDIS_URL=url)
+        url = self.store_url
+        self._script("producer", "resumable-producer.mjs", self.producer_port, REDIS_URL=url)
+        self._script("server", "resumable-reader.mjs", self.port, REDIS_URL=url)
 
 
 class ResumableStreamFirst(ResumableStream):
@@ -95,14 +79,8 @@ class ResumableStreamFirst(ResumableStream):
 
     def run(self, work: Work) -> Request:
         """Make the request that starts a stream and reads it."""
-        body = msgspec.json.encode(work)
-        head = (
-            f"POST /stream HTTP/1.1\r\nHost: {LOOPBACK}:{self.producer_port}\r\n"
-            "Accept: text/event-stream\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        return Request(self.producer_port, head.encode() + body)
+        return Request(self.producer_port, post("/stream", work))
 
 
 if __name__ == "__main__":
-    run_by_hand(ResumableStream(), "/stream/{id}")
+    run_by_hand(ResumableStream())

@@ -67,27 +67,14 @@ class Usual(Running):
     can = frozenset({"start", "live", "fanout", "resume", "replay", "idle", "append", "jobs"})
 
     def __init__(self) -> None:
-        super().__init__()
-        self._valkey = EmbeddedValkey()
-
-    def stop(self) -> None:
-        """Stop all processes: the edge first, Valkey last."""
-        super().stop()
-        self._valkey.stop()
-
-    @property
-    def store_url(self) -> str:
-        """Where its Valkey is."""
-        return self._valkey.url
+        super().__init__(EmbeddedValkey())
 
     @property
     def pids(self) -> dict[str, list[int]]:
         """The processes by role."""
-        return {
-            "producer": [self.children[name].pid for name in _WORKERS],
-            "store": [self._valkey.pid],
-            **super().pids,
-        }
+        every = super().pids
+        workers = [self.children[name].pid for name in _WORKERS]
+        return {"producer": workers, "store": every["store"], "server": every["server"]}
 
     def begin(self, work: Work) -> str:
         """Start a stream that nobody reads yet; returns its name."""
@@ -100,7 +87,7 @@ class Usual(Running):
     def appends(self, batch: int, seconds: float) -> float:
         """Append chunks of 30 bytes, one awaited XADD after the other, or pipelines of them."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(append(self._valkey.url, batch, seconds))
+            return runner.run(append(self.store_url, batch, seconds))
 
     def jobs(self, workers: int, count: int) -> float:
         """Run jobs that do nothing; see the module for what is timed.
@@ -108,7 +95,7 @@ class Usual(Running):
         Raises:
             ProcessError: A job failed, or a worker ended.
         """
-        url = f"{self._valkey.url.rpartition('/')[0]}/{_JOBS_DATABASE}"
+        url = f"{self.store_url.rpartition('/')[0]}/{_JOBS_DATABASE}"
         names = [f"jobs.{number}" for number in range(1, workers + 1)]
         with redis.Redis.from_url(url) as client, asyncio.Runner() as runner:
             client.flushdb()
@@ -130,8 +117,7 @@ class Usual(Running):
         return count / took
 
     def _launch(self) -> None:
-        self._valkey.start()
-        url = self._valkey.url
+        url = self.store_url
         self._uvicorn("bench.rivals.usual_edge:app", {**os.environ, "BENCH_REDIS_URL": url})
         self._work("Streams", url, _WORKERS)
 
@@ -147,7 +133,7 @@ class Usual(Running):
         environment = {**os.environ, "BENCH_REDIS_URL": url}
         with redis.Redis.from_url(url) as client:
             client.delete(READY)
-            children = [self._spawn(name, module, environment) for name in names]
+            children = [self._python(name, module, environment) for name in names]
             self._await(lambda _: client.llen(READY) == len(names), *children)
 
 
