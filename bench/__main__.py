@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from bench.bars import BARS, Figures
-from bench.contest import OURS, parser
+from bench.contest import OURS, choice, parser
 from bench.figure import Figure, NotRun
 from bench.machine import calibrate, describe
 from bench.plot import PlotError, draw
@@ -49,19 +49,6 @@ def measure(given: argparse.Namespace) -> Record:
     )
 
 
-def scenario_names(text: str) -> tuple[str, ...]:
-    """Read a choice of scenarios: ``live,starts``.
-
-    Raises:
-        argparse.ArgumentTypeError: There is no such scenario.
-    """
-    names = tuple(text.split(","))
-    for name in names:
-        if name not in SCENARIOS:
-            raise argparse.ArgumentTypeError(f"no scenario {name!r}: {', '.join(SCENARIOS)}")
-    return names
-
-
 def main() -> int:
     """Measure, print and write.
 
@@ -72,7 +59,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="little of everything, in 2 minutes")
     options.add_argument(
         "--only",
-        type=scenario_names,
+        type=choice("scenario", SCENARIOS),
         default=SCENARIOS,
         metavar="NAME,NAME",
         help=f"which of {', '.join(SCENARIOS)}; all of them when left out",

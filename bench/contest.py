@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -121,7 +121,7 @@ def parser(about: str | None, *flags: str) -> argparse.ArgumentParser:
     made.add_argument(
         *(flags or ("--only", "--targets")),
         dest="targets",
-        type=chosen,
+        type=choice("target", ALL),
         default=ALL,
         metavar="NAME,NAME",
         help=f"which of {', '.join(ALL)}; all of them when left out",
@@ -129,14 +129,19 @@ def parser(about: str | None, *flags: str) -> argparse.ArgumentParser:
     return made
 
 
-def chosen(text: str) -> tuple[str, ...]:
-    """Read a choice of targets: ``machpay,usual``.
+def choice(kind: str, names: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Make what reads a choice of names, ``machpay,usual``, from the command line.
 
-    Raises:
-        argparse.ArgumentTypeError: There is no such target.
+    Args:
+        kind: What they name, for the error.
+        names: Those that there are.
     """
-    names = tuple(text.split(","))
-    for name in names:
-        if name not in ENTRANTS:
-            raise argparse.ArgumentTypeError(f"no target {name!r}: {', '.join(ALL)}")
-    return names
+
+    def read(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"no {kind} {name!r}: {', '.join(names)}")
+        return chosen
+
+    return read

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import NamedTuple
 
 from bench.contest import ALL, contest, parser
@@ -100,7 +100,7 @@ async def _fanout(
     target: Target, count: int, rate: float, seconds: float, patience: float
 ) -> FannedOut:
     url = target.store_url
-    with StoreMeter(url) if url else nullcontext() as store:
+    with closing(StoreMeter(url)) if url else nullcontext() as store:
 
         def look() -> list[StoreCounts]:
             return [] if store is None else [store.counts()]

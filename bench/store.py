@@ -1,8 +1,8 @@
 """What a store says of itself: memory, and work counted, where CPU time would be noise."""
 
 import re
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from contextlib import closing
+from typing import Final, NamedTuple
 
 from redis import Redis
 
@@ -57,17 +57,6 @@ class StoreMeter:
         """Close the connection."""
         self._redis.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def stored_bytes(url: str) -> int:
     """Ask a store how much it holds, as :class:`StoreCounts` says.
@@ -75,7 +64,7 @@ def stored_bytes(url: str) -> int:
     Args:
         url: ``redis://127.0.0.1:6379/0``.
     """
-    with StoreMeter(url) as meter:
+    with closing(StoreMeter(url)) as meter:
         return meter.counts().memory
 
 

@@ -242,7 +242,7 @@ def test_no_plot_without_matplotlib_or_live_figures(
 
 
 def test_asking_a_store_is_not_in_its_counts(valkey: EmbeddedValkey) -> None:
-    with StoreMeter(valkey.url) as meter, StoreMeter(valkey.url) as other:
+    with closing(StoreMeter(valkey.url)) as meter, closing(StoreMeter(valkey.url)) as other:
         before = [meter.counts() for _ in range(3)]
         assert len({(one.commands, one.sent) for one in before}) == 1
         other.counts()
