@@ -13,11 +13,11 @@ from bench.figure import Figure, NotRun, Outcome
 from bench.machpay import MachPay
 from bench.rivals.durable_streams import DurableStreams
 from bench.rivals.in_process import InProcess
-from bench.rivals.npm import NodeMissing, NpmError, RegistryUnreachable
 from bench.rivals.raw_socket import RawSocket
 from bench.rivals.resumable_stream import ResumableStream, ResumableStreamFirst
 from bench.rivals.usual import Usual
 from bench.target import Target
+from ops.npm import NodeMissing, NpmError, RegistryUnreachable
 
 OURS: Final = "machpay"
 

@@ -3,16 +3,19 @@
 import os
 from collections.abc import Mapping
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
-from bench.rivals.npm import HERE, ensure_installed
 from bench.rivals.running import Running
 from bench.target import Request, Work
+from ops.npm import ensure_installed
 from ops.ports import LOOPBACK, free_port
 from ops.system import ProcessError
 from ops.valkey import EmbeddedValkey
+
+HERE: Final = Path(__file__).parent
 
 _ANSWER_TIMEOUT: Final = 60.0
 
@@ -44,7 +47,7 @@ class NodeRival(Running):
             NpmError: The packages could not be installed.
             ProcessError: A process ended or did not get ready; with its log's end.
         """
-        self._node = ensure_installed().path
+        self._node = ensure_installed(HERE).path
         return super().start()
 
     def stop(self) -> None:

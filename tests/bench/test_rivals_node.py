@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from bench.rivals.durable_streams import DurableStreams, last_offset
-from bench.rivals.node_rival import NodeRival
-from bench.rivals.npm import NodeMissing, RegistryUnreachable, ensure_installed
+from bench.rivals.node_rival import HERE, NodeRival
 from bench.rivals.resumable_stream import (
     ResumableStream,
     ResumableStreamFirst,
     received_characters,
 )
 from bench.target import STAMP, Request, Work
+from ops.npm import NodeMissing, RegistryUnreachable, ensure_installed
 
 LAST_CHUNK = b"0\r\n\r\n"
 SLOW = Work(events=5, interval=0.1, delay=0.2)
@@ -49,7 +49,7 @@ class Connection:
 def started(kind: type[NodeRival]) -> Iterator[NodeRival]:
     """Run a rival; skip where it can't be: no Node.js here, or no registry to install from."""
     try:
-        ensure_installed()
+        ensure_installed(HERE)
     except (NodeMissing, RegistryUnreachable) as error:
         pytest.skip(str(error))
     with kind() as rival:

@@ -26,8 +26,8 @@ from bench import (
 from bench.figure import Figure, NotRun
 from bench.machpay import MachPay
 from bench.record import Record
-from bench.rivals.npm import RegistryUnreachable
 from bench.target import Target
+from ops.npm import RegistryUnreachable
 from ops.system import ROOT
 
 ROLES = {"producer", "store", "server", "readers"}

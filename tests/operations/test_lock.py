@@ -16,7 +16,7 @@ LOCKS = {
     "requirements-bench.lock": "bench",
 }
 
-PIN = re.compile(r"([a-z0-9-]+)==([0-9][a-z0-9.+!]*)(?: ; [A-Za-z0-9_.'<>=!() -]+)? \\")
+PIN = re.compile(r"([a-z0-9-]+)==([0-9][a-z0-9.+!]*)(?: ; [A-Za-z0-9_.*'<>=!() -]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
 

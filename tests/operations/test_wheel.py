@@ -80,7 +80,8 @@ def test_it_needs_httpx_and_msgspec_only(wheel: Path):
         metadata = Parser().parsestr(archive.read(path).decode())
     needs = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     assert {need.name for need in needs if need.marker is None} == {"httpx", "msgspec"}
-    assert {str(need.marker) for need in needs if need.marker} == {'extra == "serve"'}
+    extras = {str(need.marker) for need in needs if need.marker}
+    assert extras == {'extra == "serve"', 'extra == "cli"'}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
 
