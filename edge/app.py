@@ -16,6 +16,7 @@ from starlette.routing import Route
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.readers import Readers
+from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
@@ -80,6 +81,13 @@ def create_app(settings: Settings) -> Starlette:
                 drain=drain,
                 streams=streams,
                 max_body_bytes=settings.max_body_bytes,
+            ),
+            *browser_routes(
+                executions,
+                drain=drain,
+                streams=streams,
+                max_body_bytes=settings.max_body_bytes,
+                default_skill=settings.default_skill,
             ),
             Route("/readyz", readyz, methods=["GET"]),
         ],

@@ -14,7 +14,12 @@ SKILLS = ",".join(
         *("restarts", "replays", "continues", "fickle", "poison"),
     )
 )
-SETTINGS = {"MACHPAY_SKILLS": SKILLS, "MACHPAY_LEASE": "2", "MACHPAY_GRACE": "2"}
+SETTINGS = {
+    "MACHPAY_SKILLS": SKILLS,
+    "MACHPAY_DEFAULT_SKILL": "count",
+    "MACHPAY_LEASE": "2",
+    "MACHPAY_GRACE": "2",
+}
 
 
 @pytest.fixture(scope="session")
