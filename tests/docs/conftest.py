@@ -66,6 +66,7 @@ def system(stand_in: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             ["examples.chat_assistant:skill", *(f"{path.stem}:skill" for path in modules)]
         ),
         "PYTHONPATH": str(folder),
+        "MACHPAY_DEFAULT_SKILL": "chat-assistant",
         "MACHPAY_GRACE": "1",
         "OPENAI_BASE_URL": f"{stand_in}/v1",
         "OPENAI_API_KEY": "offline",
