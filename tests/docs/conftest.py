@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from ops.child import Child
@@ -13,6 +12,7 @@ from ops.ports import LOOPBACK, free_port
 from ops.system import System
 from tests.docs.blocks import ROOT
 from tests.docs.guide import CLAUDE, GPT, PREMIUM, STORY
+from tests.docs.ports import answers
 from tests.docs.running import write
 from tests.waiting import wait_until
 
@@ -40,15 +40,6 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
     finally:
         child.stop(grace=5)
-
-
-def answers(url: str) -> bool:
-    """Tell whether anything answers at a URL."""
-    try:
-        httpx.get(url, trust_env=False, timeout=5)
-    except httpx.TransportError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Every Node.js block of the guide runs as it is printed, against an edge, workers and a Valkey."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,15 +7,12 @@ import pytest
 
 from examples.offline_model import answer
 from machpay import MachPay
-from ops.child import Child
-from ops.ports import is_free
 from ops.system import System
 from tests.docs.blocks import Block, claim
-from tests.docs.conftest import answers
 from tests.docs.guide import GUIDE
+from tests.docs.ports import serving
 from tests.docs.running import environment, write
 from tests.docs.typescript import built_sdk, compile_project, make_project, run_typescript
-from tests.waiting import wait_until
 
 CLIENT = claim(GUIDE, "Consuming Streams > Node.js", "typescript")
 EVENTS = claim(GUIDE, "Stream Events", "typescript")
@@ -63,21 +59,10 @@ def test_a_listener_hears_every_event(project: Path, system: System) -> None:
 
 @pytest.fixture
 def story(project: Path, tmp_path: Path) -> Iterator[str]:
-    """The guide's skill, served at the port that the guide prints; so it must be free."""
-    if not is_free(8080):
-        pytest.skip("port 8080, which the guide prints, is taken on this machine")
-    child = Child(
-        "story",
-        [built_sdk().path, str(project / "out" / f"{STORY.name}.js")],
-        environment=dict(os.environ),
-        directory=project,
-        log=tmp_path / "log",
-    )
-    try:
-        wait_until(lambda: answers("http://127.0.0.1:8080/healthz"), "the skill serves")
-        yield "http://127.0.0.1:8080"
-    finally:
-        child.stop(grace=5)
+    """The guide's skill, served as it says."""
+    command = [built_sdk().path, str(project / "out" / f"{STORY.name}.js")]
+    with serving(command, tmp_path, 8080) as url:
+        yield url
 
 
 def test_the_story_serves_itself(story: str) -> None:
@@ -90,9 +75,11 @@ def test_the_story_serves_itself(story: str) -> None:
 def test_a_worker_relays_the_story(story: str) -> None:
     """So a skill in Node.js is durable like any."""
     settings = {"MACHPAY_REMOTE_SKILLS": story, "MACHPAY_GRACE": "1"}
-    with System(settings=settings, processes={"edge": 1, "worker": 1}) as system:
-        with MachPay(base_url=system.url) as client:
-            stream = client.skills.stream("story-generator", {"prompt": "A realm"})
-            assert [chunk.text for chunk in stream] == [f"{word} " for word in STORY_TEXT.split()]
-            assert stream.summary is not None
-            assert str(stream.summary.cost_usd) == "0.01"
+    with (
+        System(settings=settings, processes={"edge": 1, "worker": 1}) as system,
+        MachPay(base_url=system.url) as client,
+    ):
+        stream = client.skills.stream("story-generator", {"prompt": "A realm"})
+        assert [chunk.text for chunk in stream] == [f"{word} " for word in STORY_TEXT.split()]
+        assert stream.summary is not None
+        assert str(stream.summary.cost_usd) == "0.01"

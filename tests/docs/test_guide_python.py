@@ -1,6 +1,5 @@
 """Every Python block of the guide runs as it is printed, against an edge, workers and a Valkey."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,14 +8,11 @@ import pytest
 from examples.offline_model import answer, count_tokens
 from machpay import MachPay
 from machpay.pricing import Pricing
-from ops.child import Child
-from ops.ports import is_free
 from ops.system import System
-from tests.docs.blocks import ROOT, claim
-from tests.docs.conftest import answers
+from tests.docs.blocks import claim
 from tests.docs.guide import GUIDE, STORY
+from tests.docs.ports import serving
 from tests.docs.running import environment, run_python, write
-from tests.waiting import wait_until
 
 CLIENT = claim(GUIDE, "Consuming Streams > Python", "python")
 ASYNC_CLIENT = claim(GUIDE, "Consuming Streams > Async/Await Pattern", "python")
@@ -50,22 +46,9 @@ def test_a_worker_runs_the_story(client: MachPay) -> None:
 
 
 def test_the_story_serves_itself(tmp_path: Path) -> None:
-    """At the port that the guide prints; so it must be free."""
-    if not is_free(8080):
-        pytest.skip("port 8080, which the guide prints, is taken on this machine")
-    child = Child(
-        "story",
-        [sys.executable, str(write(STORY, tmp_path))],
-        environment={**os.environ, "PYTHONPATH": str(ROOT)},
-        directory=tmp_path,
-        log=tmp_path / "log",
-    )
-    try:
-        wait_until(lambda: answers("http://127.0.0.1:8080/healthz"), "the skill serves")
-        with MachPay(base_url="http://127.0.0.1:8080") as client:
-            assert client.skills.run("story-generator", {}).text == STORY_TEXT
-    finally:
-        child.stop(grace=5)
+    command = [sys.executable, str(write(STORY, tmp_path))]
+    with serving(command, tmp_path, 8080) as url, MachPay(base_url=url) as client:
+        assert client.skills.run("story-generator", {}).text == STORY_TEXT
 
 
 @pytest.mark.parametrize("skill_id", ["gpt-wrapper", "claude-wrapper"])
