@@ -8,10 +8,20 @@ from markdown_it import MarkdownIt
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-PAGES: Final = ("README.md", "node/README.md", *(f"docs/{name}" for name in (
-    "streaming-responses.md",
-)))  # fmt: skip
-"""Where every block in one of the languages below has a test."""
+_GENERATED: Final = ("docs/_build/", "docs/reference/node/")
+
+
+def pages() -> list[str]:
+    """List the pages where every block in one of the languages below has a test."""
+    found = [
+        "README.md",
+        "node/README.md",
+        *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
+    ]
+    return sorted(
+        page for page in found if (ROOT / page).exists() and not page.startswith(_GENERATED)
+    )
+
 
 TESTED: Final = frozenset(
     {"python", "typescript", "javascript", "tsx", "ts", "js", "bash", "sh", "shell"}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import PAGES, TESTED, blocks_of, claimed
+from tests.docs.blocks import TESTED, blocks_of, claimed, pages
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", pages())
 def test_every_block_is_run_by_a_test(page: str) -> None:
     for module in sorted(Path(__file__).parent.glob("test_*.py")):
         importlib.import_module(f"tests.docs.{module.stem}")
