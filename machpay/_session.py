@@ -201,7 +201,7 @@ class StreamSession:
             StreamError: ``bad_response``.
         """
         if self.cursor.execution_id is None:
-            self.cursor.identify(read_started(body))
+            self.cursor.identify(read_started(body).execution_id)
 
     def _request(self) -> Request:
         if self._start is not None and self.cursor.cursor is None:
@@ -317,4 +317,5 @@ class Connection:
             return self._cursor.interruption(refused.code, refused.message, status=refused.status)
         error = self._cursor.error(refused.code, refused.message, retryable=refused.retryable)
         error.status = refused.status
+        error.retry_after = refused.retry_after
         return error

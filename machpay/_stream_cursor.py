@@ -28,7 +28,7 @@ import msgspec
 from machpay._position import ORIGIN, Cursor
 from machpay._sse import EventTooLargeError, ServerSentEvent, SSEDecoder
 from machpay.events import EVENT_TYPES, ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
-from machpay.exceptions import StreamError, StreamInterrupted
+from machpay.exceptions import StreamError, StreamInterrupted, error_class
 
 __all__ = ["Backoff", "StreamCursor", "Transcript"]
 
@@ -226,7 +226,7 @@ class StreamCursor:
 
     def error(self, code: str, message: str, *, retryable: bool = False) -> StreamError:
         """Make an error that knows where the reader stands."""
-        return StreamError(
+        return error_class(code)(
             code,
             message,
             retryable=retryable,
