@@ -10,7 +10,7 @@ from ops.system import System
 SKILLS = ",".join(
     f"tests.system.skills:{name}"
     for name in (
-        *("count", "impatient", "relay", "plain", "odd", "silent", "flood", "bulky"),
+        *("count", "impatient", "relay", "plain", "odd", "silent", "flood", "bulky", "tally"),
         *("restarts", "replays", "continues", "fickle", "poison"),
     )
 )
