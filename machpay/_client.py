@@ -73,8 +73,8 @@ class MachPay:
         )
         client = httpx.Client(**config.http_options(), transport=transport)
         self._http = Http(client, config.max_retries)
-        self.skills = Skills(self._http)
-        self.executions = Executions(self._http)
+        self.skills: Skills = Skills(self._http)
+        self.executions: Executions = Executions(self._http)
 
     def usage(
         self,
@@ -241,9 +241,12 @@ class Executions:
     def get(self, execution_id: str) -> Execution:
         """Describe an execution: its status, and its text so far with the cursor to go on from.
 
+        Args:
+            execution_id: The execution.
+
         Raises:
-            StreamError: The server refuses (``status`` 404: there is none, or no longer), or
-                cannot be reached.
+            ExecutionNotFound: There is none, or no longer.
+            StreamError: The server refuses, or cannot be reached.
             ValueError: It is not an execution id.
         """
         return read_execution(self._http.call(execution_request(execution_id)))
@@ -286,6 +289,9 @@ class Executions:
         """Stop an execution. Its streams end with an ``error`` event; to repeat it is harmless.
 
         One under an id of your own need not have been started: it will end as it begins.
+
+        Args:
+            execution_id: The execution.
 
         Raises:
             StreamError: The server refuses, or cannot be reached.

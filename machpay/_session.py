@@ -65,7 +65,7 @@ class StreamSession:
 
     def __init__(self, start: Request | None, cursor: StreamCursor) -> None:
         self.cursor = cursor
-        self.resumes = 0
+        self.resumes: int = 0
         self.closed = False
         self._start = start
         self._connected = False

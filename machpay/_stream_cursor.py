@@ -56,8 +56,8 @@ class Backoff:
     """
 
     def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self.failures = 0
-        self.floor = 0.0
+        self.failures: int = 0
+        self.floor: float = 0.0
         self._uniform = uniform
 
     def progress(self) -> None:
