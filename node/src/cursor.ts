@@ -21,7 +21,12 @@
  */
 
 import { Backoff } from './backoff.js';
-import { type StreamError, StreamInterrupted, streamError } from './errors.js';
+import {
+  type StreamError,
+  type StreamErrorDetails,
+  StreamInterrupted,
+  streamError,
+} from './errors.js';
 import { isEventType, readEvent, type StreamEvent, type Summary } from './events.js';
 import { Cursor } from './position.js';
 import { type ServerSentEvent, SseDecoder } from './sse.js';
@@ -160,20 +165,12 @@ export class StreamCursor {
   }
 
   /** Make an error that knows where the reader stands. */
-  error(
-    code: string,
-    message: string,
-    details: { retryable?: boolean; status?: number; cause?: unknown } = {},
-  ): StreamError {
+  error(code: string, message: string, details: StreamErrorDetails = {}): StreamError {
     return streamError(code, message, { ...this.#place(), ...details });
   }
 
   /** Make the error of a connection that cannot be resumed, with where the reader stands. */
-  interruption(
-    code: string,
-    message: string,
-    details: { status?: number; cause?: unknown } = {},
-  ): StreamInterrupted {
+  interruption(code: string, message: string, details: StreamErrorDetails = {}): StreamInterrupted {
     return new StreamInterrupted(code, message, {
       ...this.#place(),
       retryable: true,

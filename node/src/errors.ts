@@ -13,6 +13,8 @@ export interface StreamErrorDetails {
   readonly cursor?: string | null | undefined;
   /** The HTTP status, when the server refused the request. */
   readonly status?: number | null | undefined;
+  /** When to try again, in s, if the server said so. */
+  readonly retryAfter?: number | null | undefined;
   /** What it came from: the failure of a connection, say. */
   readonly cause?: unknown;
 }
@@ -29,6 +31,8 @@ export class StreamError extends MachPayError {
   readonly cursor: string | null;
   /** The HTTP status when the server refused the request, else `null`. */
   readonly status: number | null;
+  /** When to try again, in s, if the server that refused said so (`Retry-After`), else `null`. */
+  readonly retryAfter: number | null;
 
   /**
    * @param code - A stable snake_case word.
@@ -42,6 +46,7 @@ export class StreamError extends MachPayError {
     this.executionId = details.executionId ?? null;
     this.cursor = details.cursor ?? null;
     this.status = details.status ?? null;
+    this.retryAfter = details.retryAfter ?? null;
   }
 }
 

@@ -197,8 +197,8 @@ function unreachable(lost: ConnectionLost): StreamInterrupted {
   return new StreamInterrupted('unreachable', lost.message, { retryable: true, cause: lost.cause });
 }
 
-function refused({ code, message, retryable, status }: Refusal): Error {
-  return streamError(code, message, { retryable, status });
+function refused({ code, message, ...details }: Refusal): Error {
+  return streamError(code, message, details);
 }
 
 /** Of "fetch failed" only its cause tells anything. */

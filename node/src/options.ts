@@ -45,7 +45,7 @@ export interface ReadOptions extends CallOptions {
 
 /** What a report of usage covers. Days are in UTC, and those on which executions started. */
 export interface UsageOptions extends CallOptions {
-  /** The first day, `YYYY-MM-DD` or a `Date`. When left out, 29 days before the last. */
+  /** The first day, `YYYY-MM-DD` or a `Date` (its day in UTC). When left out, 30 days ago. */
   readonly from?: string | Date | undefined;
   /** The last day, itself included. When left out, today. At most 366 days in all. */
   readonly to?: string | Date | undefined;

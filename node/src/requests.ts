@@ -108,27 +108,35 @@ export function cancelRequest(executionId: string): Request {
  * @throws TypeError - An argument cannot be what it says.
  */
 export function usageRequest({ from, to, skillId, groupBy }: UsageOptions): Request {
+  if (groupBy !== undefined && groupBy !== 'day' && groupBy !== 'skill') {
+    throw new TypeError(`groupBy is "day" or "skill", not ${JSON.stringify(groupBy)}`);
+  }
+  if (skillId !== undefined) {
+    checkedSkillId(skillId);
+  }
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries({ from: day(from), to: day(to), skill: skillId })) {
+  const asked = { from: day(from), to: day(to), skill: skillId, group_by: groupBy };
+  for (const [name, value] of Object.entries(asked)) {
     if (value !== undefined) {
       query.set(name, value);
     }
-  }
-  if (groupBy !== undefined) {
-    query.set('group_by', groupBy);
   }
   const path = query.size === 0 ? '/v1/usage' : `/v1/usage?${query}`;
   return { method: 'GET', path, headers: JSON_HEADERS };
 }
 
+/** Write a day as the wire has it: that of a moment is UTC's, as the ledger's days are. */
 function day(value: string | Date | undefined): string | undefined {
-  if (value === undefined || typeof value === 'string') {
-    return value;
+  if (value === undefined) {
+    return undefined;
   }
-  if (Number.isNaN(value.getTime())) {
-    throw new TypeError('not a date');
+  const date = new Date(value);
+  const written = Number.isNaN(date.getTime()) ? '' : date.toISOString().slice(0, 10);
+  // `Date` takes the 30th of February for a day of March.
+  if (written === '' || (typeof value === 'string' && value !== written)) {
+    throw new TypeError(`a day is a Date or a text like 2026-11-24, not ${JSON.stringify(value)}`);
   }
-  return value.toISOString().slice(0, 10);
+  return written;
 }
 
 function checkInput(input: unknown): void {

@@ -1,18 +1,12 @@
 /** The cases that every SDK runs: `tests/conformance/*.json`. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { StreamCursor } from '../src/cursor.js';
 import { StreamError } from '../src/errors.js';
 import { Cursor } from '../src/position.js';
 import { type ServerSentEvent, SseDecoder } from '../src/sse.js';
-
-export function cases<T>(name: string): T[] {
-  // From node/build/test/.
-  const file = new URL(`../../../tests/conformance/${name}`, import.meta.url);
-  return JSON.parse(readFileSync(file, 'utf8')) as T[];
-}
+import { cases } from './cases.js';
 
 interface SseCase {
   readonly name: string;

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 
 // From node/build/test/.
 const DIST = new URL('../../dist/', import.meta.url);
@@ -54,4 +56,26 @@ test('nothing internal is in the types', () => {
     const text = readFileSync(new URL(name, DIST), 'utf8');
     assert.doesNotMatch(text, /@internal/, name);
   }
+});
+
+/** What a user's compiler says to the published types, who checks libraries, too. */
+function complaints(file: string, lib: string[], types: string[]): string[] {
+  const program = ts.createProgram([fileURLToPath(new URL(file, DIST))], {
+    strict: true,
+    noEmit: true,
+    // Those of the language are not ours to check.
+    skipDefaultLibCheck: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    lib: lib.map((name) => `lib.${name}.d.ts`),
+    types,
+  });
+  return ts
+    .getPreEmitDiagnostics(program)
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, ' '));
+}
+
+test('its types need Node.js alone, or a browser alone', () => {
+  assert.deepEqual(complaints('index.d.ts', ['es2022'], ['node']), []);
+  assert.deepEqual(complaints('browser.d.ts', ['es2022', 'dom'], []), []);
 });

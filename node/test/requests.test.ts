@@ -130,7 +130,16 @@ describe('usage', () => {
       }).path,
       '/v1/usage?from=2026-11-01&to=2026-11-24&skill=a%26b&group_by=day',
     );
-    assert.throws(() => usageRequest({ from: new Date(Number.NaN) }), TypeError);
+    for (const options of [
+      { from: new Date(Number.NaN) },
+      { from: '2026-02-30' },
+      { to: '24.11.2026' },
+      { to: '2026-11-24T10:00:00Z' },
+      { skillId: '' },
+      { groupBy: 'month' as 'day' },
+    ]) {
+      assert.throws(() => usageRequest(options), TypeError, JSON.stringify(options));
+    }
   });
 
   test('a report', () => {
