@@ -38,7 +38,10 @@ def find_chromium() -> str:
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         return "no Chromium: none is installed, and only root with apt-get could install it"
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+    for command in (
+        ["update", "-qq"],
+        ["install", "-y", "-qq", "--no-install-recommends", "chromium"],
+    ):
         done = subprocess.run(
             [apt, *command],
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
