@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from machpay.serve.openapi import document, encode
-from ops.npm import Node, NodeMissing, RegistryUnreachable, ensure_installed
+from ops.npm import Node, NodeMissing, NpmError, RegistryUnreachable, ensure_installed
 from ops.system import ROOT
 
 DOCS: Final = ROOT / "docs"
@@ -77,6 +77,8 @@ def _describe_node() -> str:
         page = _LEFT_OUT.format(reason=str(error).rstrip("."))
         (NODE_REFERENCE / "index.md").write_text(page)
         return f"The Node.js reference was left out: {error}"
+    except NpmError as error:
+        raise SiteError(str(error)) from error
     _typedoc(node)
     return ""
 
@@ -87,8 +89,8 @@ def _typedoc(node: Node) -> None:
 
 
 def _sphinx(builder: str, output: Path) -> None:
-    # -n: a name in a docstring that leads nowhere is one, too. -W: warnings are errors.
-    options = ["-b", builder, "-n", "-W", "--keep-going", "-q", "-d", f"{output}-state"]
+    # -W: warnings are errors. -E: everything anew, since Sphinx knows nothing of what ours reads.
+    options = ["-b", builder, "-E", "-W", "--keep-going", "-q", "-d", f"{output}-state"]
     _run([sys.executable, "-m", "sphinx", *options, str(DOCS), str(output)], ROOT)
 
 
