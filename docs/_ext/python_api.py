@@ -1,7 +1,8 @@
 """The Python reference: which names a page describes follows from the code.
 
-A line ``<!-- names of machpay._results -->`` becomes what that module offers to users, in its order:
-what has a public name, and classes that users only meet as attributes (``client.skills``).
+A line ``<!-- names of machpay._results ... -->`` becomes what those modules offer to users, in their
+order: what has a public name, and classes that users only meet as attributes (``client.skills``). A
+test finds the public names that no page has.
 """
 
 import importlib
@@ -12,27 +13,28 @@ from typing import Any, Final
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject  # type: ignore[attr-defined] # Sphinx exports it by use
 from sphinx.environment import BuildEnvironment
 
 import machpay
 from machpay import exceptions
 
-_NAMES: Final = re.compile(r"<!-- names of ([\w.]+) -->")
+_NAMES: Final = re.compile(r"<!-- names of ([\w. ]+) -->")
 
-_MADE_BY_US: Final = ("machpay._client", "machpay._async_client")
-"""Where all classes but the clients themselves are made by us, never by users."""
-
-_CLIENTS: Final = frozenset({"MachPay", "AsyncMachPay"})
+_MADE_BY_US: Final = frozenset({"Executions", "Skills", "Stream"})
+"""Nobody else makes these, or their async twins: with what, is not for users."""
 
 
 def _fill_in(_app: Sphinx, _docname: str, source: list[str]) -> None:
-    source[0] = _NAMES.sub(lambda found: _described(found[1]), source[0])
+    source[0] = _NAMES.sub(lambda found: _described(found[1].split()), source[0])
 
 
-def _described(module: str) -> str:
-    found = importlib.import_module(module)
-    offered = [name for name in vars(found) if name in found.__all__]
-    directives = [_directive_for(module, name, getattr(found, name)) for name in offered]
+def _described(modules: list[str]) -> str:
+    directives = []
+    for module in modules:
+        found = importlib.import_module(module)
+        offered = [name for name in vars(found) if name in found.__all__]
+        directives += [_directive_for(module, name, getattr(found, name)) for name in offered]
     return "\n\n".join(directive for directive in directives if directive)
 
 
@@ -50,7 +52,7 @@ def _directive_for(module: str, name: str, value: object) -> str:
     options = ["   :members:"]
     if issubclass(value, Exception):
         options += ["   :show-inheritance:"]
-    made_by_us = module in _MADE_BY_US and name not in _CLIENTS
+    made_by_us = name.removeprefix("Async") in _MADE_BY_US
     return _directive("autoclass", f"{path}()" if made_by_us else path, *options)
 
 
@@ -83,6 +85,9 @@ def _resolve(
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Become a part of Sphinx."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # as our docstrings say
     app.connect("source-read", _fill_in)
     app.connect("autodoc-process-docstring", _say_no_type, priority=400)
     app.connect("missing-reference", _resolve)
