@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "http_api",
+    "node_api",
     "python_api",
     "repository_links",
 ]
@@ -31,6 +32,8 @@ suppress_warnings = ["misc.highlighting_failure"]
 
 # Anchors as GitHub makes them, so that a link works there and here.
 myst_heading_anchors = 4
+# For the anchors that node_api makes: `[]{#name}`.
+myst_enable_extensions = ["attrs_inline"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

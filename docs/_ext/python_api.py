@@ -2,10 +2,11 @@
 
 A line ``<!-- names of machpay._results ... -->`` becomes what those modules offer to users, in their
 order: what has a public name, and classes that users only meet as attributes (``client.skills``). A
-test finds the public names that no page has.
+module that is not there has no names; a test finds the public names that no page has.
 """
 
 import importlib
+import importlib.util
 import inspect
 import re
 from typing import Any, Final
@@ -32,6 +33,8 @@ def _fill_in(_app: Sphinx, _docname: str, source: list[str]) -> None:
 def _described(modules: list[str]) -> str:
     directives = []
     for module in modules:
+        if importlib.util.find_spec(module) is None:
+            continue
         found = importlib.import_module(module)
         offered = [name for name in vars(found) if name in found.__all__]
         directives += [_directive_for(module, name, getattr(found, name)) for name in offered]
