@@ -314,7 +314,12 @@ class Connection:
     def _refused(self, refused: Refusal) -> StreamError:
         """Say it as what it is: a stream that cannot go on now, or a request that was refused."""
         if refused.retryable and self._cursor.cursor is not None:
-            return self._cursor.interruption(refused.code, refused.message, status=refused.status)
+            return self._cursor.interruption(
+                refused.code,
+                refused.message,
+                status=refused.status,
+                retry_after=refused.retry_after,
+            )
         error = self._cursor.error(refused.code, refused.message, retryable=refused.retryable)
         error.status = refused.status
         error.retry_after = refused.retry_after

@@ -235,7 +235,12 @@ class StreamCursor:
         )
 
     def interruption(
-        self, code: str, message: str, *, status: int | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
     ) -> StreamInterrupted:
         """Make the error of a connection that cannot be resumed, with where the reader stands."""
         return StreamInterrupted(
@@ -245,6 +250,7 @@ class StreamCursor:
             execution_id=self.execution_id,
             cursor=self.cursor,
             status=status,
+            retry_after=retry_after,
         )
 
     def _accept(self, block: ServerSentEvent) -> Event | None:

@@ -24,7 +24,7 @@
 Every other code, a skill author's own say, is a ``StreamError`` itself: ``error.code`` tells.
 """
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 __all__ = [
     "Cancelled",
@@ -85,6 +85,10 @@ class StreamError(MachPayError):
         self.cursor = cursor
         self.status = status
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be pickled and copied: pools of processes hand errors on."""
+        return _again, (type(self), self.code, self.message, self.__dict__.copy())
 
 
 class StreamInterrupted(StreamError):
@@ -207,3 +211,16 @@ class SkillError(MachPayError):
         self.code = code
         self.message = message
         self.retryable = retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be pickled and copied: pools of processes hand errors on."""
+        return _again, (type(self), self.code, self.message, self.__dict__.copy())
+
+
+_E = TypeVar("_E", StreamError, SkillError)
+
+
+def _again(kind: type[_E], code: str, message: str, state: dict[str, Any]) -> _E:
+    error = kind(code, message)
+    error.__dict__.update(state)
+    return error
