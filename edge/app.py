@@ -16,6 +16,8 @@ from starlette.routing import Route
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.readers import Readers
+from edge.usage import usage_route
+from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
@@ -33,6 +35,7 @@ from shared.redis import Client, connect, connect_queue
 from shared.registry import Registry
 from shared.settings import Settings, SettingsError
 from shared.telemetry import configure_logging
+from shared.usage import Usage
 
 PROBE_TIMEOUT: Final = 1.0
 """How long ``/readyz`` waits for Redis, in s."""
@@ -81,6 +84,14 @@ def create_app(settings: Settings) -> Starlette:
                 streams=streams,
                 max_body_bytes=settings.max_body_bytes,
             ),
+            *browser_routes(
+                executions,
+                drain=drain,
+                streams=streams,
+                max_body_bytes=settings.max_body_bytes,
+                default_skill=settings.default_skill,
+            ),
+            usage_route(Usage(queue_redis)),
             Route("/readyz", readyz, methods=["GET"]),
         ],
         exception_handlers=EXCEPTION_HANDLERS,

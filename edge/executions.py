@@ -115,12 +115,12 @@ class RedisExecutions:
 
     async def skills(self) -> list[SkillInfo]:
         """List the registry."""
-        async with _reachable():
+        async with reachable():
             return await self._registry.list()
 
     async def skill(self, skill_id: str) -> SkillInfo | None:
         """Find a skill."""
-        async with _reachable():
+        async with reachable():
             return await self._registry.find(skill_id)
 
     async def start(self, request: StartRequest) -> Started:
@@ -159,7 +159,7 @@ class RedisExecutions:
             self._hub.expect(execution_id)
         begun: Begun | None = None
         try:
-            async with _reachable():
+            async with reachable():
                 begun = await self._log.start(
                     execution_id,
                     start,
@@ -181,14 +181,14 @@ class RedisExecutions:
             await self._settle(execution_id)
             return Started(execution_id)
         try:
-            async with _reachable():
+            async with reachable():
                 await self._queue.put(job)
         except Exception:
             # With a name of its own it can be started again, and is queued then. Else nobody will
             # run it, as far as we know: whatever its job does, its log has ended.
             if request.idempotency_key is None and request.chosen_id is None:
                 with suppress(Unavailable):
-                    async with _reachable():
+                    async with reachable():
                         await self._log.conclude(execution_id, encode_payload(INTERNAL))
             raise
         return Started(execution_id)
@@ -200,7 +200,7 @@ class RedisExecutions:
             raise idempotency_mismatch()
         if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
-            async with _reachable():
+            async with reachable():
                 await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
         elif summary.last.position.attempt == 0:
             await self._settle(execution_id)
@@ -208,7 +208,7 @@ class RedisExecutions:
 
     async def _settle(self, execution_id: str) -> None:
         """Write the ledger's row of an execution that was barred: no job of it will."""
-        async with _reachable():
+        async with reachable():
             await self._ledger.settle(execution_id)
 
     async def cancel(self, execution_id: str, account: str) -> None:
@@ -218,16 +218,16 @@ class RedisExecutions:
         start and its end comes first, it ends.
         """
         if is_chosen_id(execution_id):
-            async with _reachable():
+            async with reachable():
                 if await self._log.bar(execution_id, account):
                     return
         await self._summary(execution_id, account, ORIGIN)
-        async with _reachable():
+        async with reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
         # The log has ended, and says so to its worker at the next append. This is for a handler
         # that has nothing to say; without it, the stop is late but not lost.
         with suppress(Unavailable):
-            async with _reachable():
+            async with reachable():
                 await self._queue.stop(execution_id)
 
     async def locate(self, execution_id: str, account: str, after: Position) -> Place:
@@ -248,11 +248,11 @@ class RedisExecutions:
     async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
         """Describe an execution, from its whole log."""
         summary = await self._summary(execution_id, account, ORIGIN)
-        async with _reachable():
+        async with reachable():
             await self._overdue.end(execution_id, summary)
         snapshot = Snapshot(execution_id, summary.terms)
         position, pace, more = ORIGIN, Pace(), True
-        async with _reachable():
+        async with reachable():
             while more:
                 entries, more = await self._hub.pieces.read(execution_id, position, pace)
                 for entry in entries:
@@ -264,7 +264,7 @@ class RedisExecutions:
     async def _summary(self, execution_id: str, account: str, at: Position) -> Summary:
         summary = None
         if is_execution_id(execution_id):
-            async with _reachable():
+            async with reachable():
                 summary = await self._log.describe(execution_id, at)
         if summary is None or summary.terms.owner != account:
             raise execution_not_found()
@@ -272,10 +272,14 @@ class RedisExecutions:
 
 
 @asynccontextmanager
-async def _reachable() -> AsyncIterator[None]:
-    """Turn a Redis that is away, or hangs, into :class:`Unavailable`."""
+async def reachable(within: float = ANSWER_WITHIN) -> AsyncIterator[None]:
+    """Turn a Redis that is away, or hangs, into :class:`Unavailable`.
+
+    Args:
+        within: How long it may take, in s.
+    """
     try:
-        async with asyncio.timeout(ANSWER_WITHIN):
+        async with asyncio.timeout(within):
             yield
     except (RedisError, OSError) as error:
         if is_away(error):

@@ -9,9 +9,20 @@
         print(chunk.text, end="", flush=True)
 """
 
-from machpay._async_client import AsyncMachPay, AsyncStream
-from machpay._client import MachPay, Stream
-from machpay._results import Execution, ExecutionError, Result, SkillInfo
+from machpay._async_client import AsyncMachPay
+from machpay._async_stream import AsyncStream
+from machpay._client import MachPay
+from machpay._results import (
+    Execution,
+    ExecutionError,
+    Result,
+    SkillInfo,
+    Started,
+    UsageGroup,
+    UsageReport,
+    UsageSum,
+)
+from machpay._stream import Stream
 from machpay._version import __version__
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
 from machpay.exceptions import MachPayError, SkillError, StreamError, StreamInterrupted
@@ -38,9 +49,13 @@ __all__ = [
     "SkillInfo",
     "SkillInput",
     "StartEvent",
+    "Started",
     "Stream",
     "StreamError",
     "StreamInterrupted",
     "Usage",
+    "UsageGroup",
+    "UsageReport",
+    "UsageSum",
     "__version__",
 ]

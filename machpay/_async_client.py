@@ -3,31 +3,34 @@
 :mod:`machpay._client` is its twin, method by method; what both know is not here.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Mapping
+from datetime import date
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
-from machpay._call import FAILURES, Call
+from machpay._async_stream import AsyncStream, Http
 from machpay._config import Config
 from machpay._options import Options
 from machpay._requests import (
-    Request,
     cancel_request,
+    create_request,
     execution_request,
     read_execution,
+    read_skill,
     read_skills,
+    read_started,
+    read_usage,
+    skill_request,
     skills_request,
+    start_request,
+    usage_request,
 )
-from machpay._results import Execution, Result, SkillInfo
+from machpay._results import Execution, Result, SkillInfo, Started, UsageReport
 from machpay._session import StreamSession
-from machpay._stream_cursor import Transcript
-from machpay.events import ChunkEvent, EndEvent, Event
 
-__all__ = ["AsyncExecutions", "AsyncMachPay", "AsyncSkills", "AsyncStream"]
+__all__ = ["AsyncExecutions", "AsyncMachPay", "AsyncSkills"]
 
 
 class AsyncMachPay:
@@ -69,9 +72,33 @@ class AsyncMachPay:
             api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries
         )
         client = httpx.AsyncClient(**config.http_options(), transport=transport)
-        self._http = _Http(client, config.max_retries)
-        self.skills = AsyncSkills(self._http)
-        self.executions = AsyncExecutions(self._http)
+        self._http = Http(client, config.max_retries)
+        self.skills: AsyncSkills = AsyncSkills(self._http)
+        self.executions: AsyncExecutions = AsyncExecutions(self._http)
+
+    async def usage(
+        self,
+        *,
+        start: date | str | None = None,
+        end: date | str | None = None,
+        skill_id: str | None = None,
+        group_by: Literal["day", "skill"] | None = None,
+    ) -> UsageReport:
+        """Sum what the account used: the ledger of executions that ended.
+
+        Args:
+            start: The first day (UTC), a date or ``"2026-11-24"``; else 30 days ago. An execution
+                belongs to the day of its start.
+            end: The last day, included; else today. At most 366 days in all.
+            skill_id: Only this skill; else all of them.
+            group_by: Beside the total, a sum for each ``"day"`` or each ``"skill"``.
+
+        Raises:
+            StreamError: The server refuses, or cannot be reached.
+            ValueError: A day is none, or ``group_by`` is something else.
+        """
+        request = usage_request(start, end, skill_id, group_by)
+        return read_usage(await self._http.call(request))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -92,7 +119,7 @@ class AsyncMachPay:
 class AsyncSkills:
     """Running skills: ``client.skills``."""
 
-    def __init__(self, http: "_Http") -> None:
+    def __init__(self, http: Http) -> None:
         self._http = http
 
     def stream(
@@ -104,7 +131,7 @@ class AsyncSkills:
         execution_id: str | None = None,
         timeout: float | None = None,
         cancel_after: float | None = None,
-    ) -> "AsyncStream":
+    ) -> AsyncStream:
         """Run a skill and stream its output. Nothing is sent before the stream is read.
 
         Args:
@@ -169,6 +196,19 @@ class AsyncSkills:
         async with stream:
             return await stream.result()
 
+    async def get(self, skill_id: str) -> SkillInfo:
+        """Describe a skill.
+
+        Args:
+            skill_id: The skill.
+
+        Raises:
+            SkillNotFound: There is none.
+            StreamError: The server refuses, or cannot be reached.
+            ValueError: It cannot be a skill's id.
+        """
+        return read_skill(await self._http.call(skill_request(skill_id)))
+
     async def list(self) -> "list[SkillInfo]":
         """List the skills that can be run.
 
@@ -181,10 +221,10 @@ class AsyncSkills:
 class AsyncExecutions:
     """What runs or ran: ``client.executions``."""
 
-    def __init__(self, http: "_Http") -> None:
+    def __init__(self, http: Http) -> None:
         self._http = http
 
-    def stream(self, execution_id: str, cursor: str | None = None) -> "AsyncStream":
+    def stream(self, execution_id: str, cursor: str | None = None) -> AsyncStream:
         """Stream the output of an execution that exists, from any process.
 
         Args:
@@ -201,171 +241,60 @@ class AsyncExecutions:
     async def get(self, execution_id: str) -> Execution:
         """Describe an execution: its status, and its text so far with the cursor to go on from.
 
+        Args:
+            execution_id: The execution.
+
         Raises:
-            StreamError: The server refuses (``status`` 404: there is none, or no longer), or
-                cannot be reached.
+            ExecutionNotFound: There is none, or no longer.
+            StreamError: The server refuses, or cannot be reached.
             ValueError: It is not an execution id.
         """
         return read_execution(await self._http.call(execution_request(execution_id)))
+
+    async def create(
+        self,
+        skill_id: str,
+        input: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        execution_id: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the server's limit, not this call's
+        cancel_after: float | None = None,
+    ) -> Started:
+        """Start an execution in the background: nothing has to read it.
+
+        Args:
+            skill_id: As for ``skills.stream``, like the rest.
+            input: As there.
+            idempotency_key: As there.
+            execution_id: As there.
+            timeout: As there.
+            cancel_after: As there.
+
+        Raises:
+            StreamError: It could not be started.
+            TypeError: As there.
+            ValueError: As there.
+        """
+        request = start_request(
+            skill_id,
+            input,
+            idempotency_key=idempotency_key,
+            execution_id=execution_id,
+            options=Options(timeout=timeout, cancel_after=cancel_after),
+        )
+        return read_started(await self._http.call(create_request(request)))
 
     async def cancel(self, execution_id: str) -> None:
         """Stop an execution. Its streams end with an ``error`` event; to repeat it is harmless.
 
         One under an id of your own need not have been started: it will end as it begins.
 
+        Args:
+            execution_id: The execution.
+
         Raises:
             StreamError: The server refuses, or cannot be reached.
             ValueError: It is not an execution id.
         """
         await self._http.call(cancel_request(execution_id))
-
-
-class AsyncStream:
-    """The output of an execution as it is produced: iterate over it for its chunks.
-
-    A lost connection is resumed without a gap or a repetition. Leaving the loop closes the
-    connection, not the execution; another loop goes on where it was left. (The event
-    loop does it a few turns later; ``async with`` does it at once.)
-
-    A skill may begin again after a lost worker (``on_interrupt="restart"``). What a loop over
-    chunks has shown cannot be taken back: use :meth:`events`, where a ``StartEvent`` with
-    ``attempt > 1`` voids the text before it, or :meth:`text`, which knows.
-    """
-
-    def __init__(self, http: "_Http", session: StreamSession) -> None:
-        self._http = http
-        self._response: httpx.Response | None = None
-        self._session = session
-
-    @property
-    def execution_id(self) -> str | None:
-        """The execution's id: at once if it was chosen, else once the first event has come."""
-        return self._session.cursor.execution_id
-
-    @property
-    def cursor(self) -> str | None:
-        """The last event that was taken from the stream: ``executions.stream`` resumes there."""
-        return self._session.cursor.cursor
-
-    @property
-    def summary(self) -> EndEvent | None:
-        """What the execution used and cost, after the last chunk."""
-        return self._session.cursor.summary
-
-    @property
-    def resumes(self) -> int:
-        """How many times another connection had to take over."""
-        return self._session.resumes
-
-    async def __aiter__(self) -> AsyncIterator[ChunkEvent]:
-        """Yield the chunks.
-
-        Raises:
-            StreamError: The execution failed, the server refuses, or the stream was lost for good.
-        """
-        async with aclosing(self._events()) as events:
-            async for event in events:
-                chunk = self._session.chunk(event)
-                if chunk is not None:
-                    yield chunk
-
-    def events(self) -> AsyncIterator[Event]:
-        """Yield all events; an ``error`` event too, as the last one, instead of raising.
-
-        Raises:
-            StreamError: The server refuses, or the stream was lost for good.
-        """
-        return self._events()
-
-    async def text(self) -> str:
-        """Read to the end, and return the text of all that was not read before.
-
-        Text of an attempt that was superseded is left out.
-
-        Raises:
-            StreamError: As for the loop over chunks.
-        """
-        transcript = Transcript()
-        async with aclosing(self._events()) as events:
-            async for event in events:
-                self._session.chunk(event)
-                transcript.add(event)
-        return transcript.text
-
-    async def result(self) -> Result:
-        """Read to the end, and return the text (as :meth:`text`) with the summary.
-
-        Raises:
-            StreamError: As for the loop over chunks.
-        """
-        return self._session.result(await self.text())
-
-    async def cancel(self) -> None:
-        """Stop the execution, at any time. The stream then ends with an ``error`` event.
-
-        To repeat it is harmless. Before the first event it wins, too: under an id that was chosen
-        the server bars the start; a stream that nothing was sent for starts nothing when it is read,
-        and ends as ``cancelled``; a start that is on its way is found by its idempotency key.
-
-        Raises:
-            StreamError: The server refuses, or cannot be reached.
-        """
-        for request in self._session.cancel():
-            self._session.answered(await self._http.call(request))
-
-    async def close(self) -> None:
-        """Give the stream up: close its connection. The execution goes on."""
-        self._session.closed = True
-        if self._response is not None:
-            await self._response.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def _events(self) -> AsyncGenerator[Event, None]:
-        for connection in self._session.connections():
-            await self._http.sleep(connection.pause)
-            try:
-                async with self._http.open(connection.request) as self._response:
-                    connection.opened(self._response.status_code, self._response.headers)
-                    async for data in self._response.aiter_bytes():
-                        for event in connection.feed(data):
-                            yield event
-                        if connection.done:
-                            break
-            except FAILURES as error:
-                connection.lost(error)
-        for event in self._session.withdrawal():
-            yield event
-
-
-class _Http:
-    """HTTP as this client speaks it."""
-
-    def __init__(self, client: httpx.AsyncClient, max_retries: int) -> None:
-        self.client = client
-        self.max_retries = max_retries
-        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-    def open(self, request: Request) -> AbstractAsyncContextManager[httpx.Response]:
-        method, path, headers, content = request
-        return self.client.stream(method, path, headers=headers, content=content)
-
-    async def call(self, request: Request) -> bytes:
-        call = Call(self.max_retries)
-        for pause in call.pauses():
-            await self.sleep(pause)
-            try:
-                async with self.open(request) as response:
-                    call.answered(response.status_code, response.headers, await response.aread())
-            except FAILURES as error:
-                call.lost(error)
-        return call.body

@@ -3,31 +3,34 @@
 :mod:`machpay._async_client` is its twin, method by method; what both know is not here.
 """
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from collections.abc import Mapping
+from datetime import date
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
-from machpay._call import FAILURES, Call
 from machpay._config import Config
 from machpay._options import Options
 from machpay._requests import (
-    Request,
     cancel_request,
+    create_request,
     execution_request,
     read_execution,
+    read_skill,
     read_skills,
+    read_started,
+    read_usage,
+    skill_request,
     skills_request,
+    start_request,
+    usage_request,
 )
-from machpay._results import Execution, Result, SkillInfo
+from machpay._results import Execution, Result, SkillInfo, Started, UsageReport
 from machpay._session import StreamSession
-from machpay._stream_cursor import Transcript
-from machpay.events import ChunkEvent, EndEvent, Event
+from machpay._stream import Http, Stream
 
-__all__ = ["Executions", "MachPay", "Skills", "Stream"]
+__all__ = ["Executions", "MachPay", "Skills"]
 
 
 class MachPay:
@@ -69,9 +72,33 @@ class MachPay:
             api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries
         )
         client = httpx.Client(**config.http_options(), transport=transport)
-        self._http = _Http(client, config.max_retries)
-        self.skills = Skills(self._http)
-        self.executions = Executions(self._http)
+        self._http = Http(client, config.max_retries)
+        self.skills: Skills = Skills(self._http)
+        self.executions: Executions = Executions(self._http)
+
+    def usage(
+        self,
+        *,
+        start: date | str | None = None,
+        end: date | str | None = None,
+        skill_id: str | None = None,
+        group_by: Literal["day", "skill"] | None = None,
+    ) -> UsageReport:
+        """Sum what the account used: the ledger of executions that ended.
+
+        Args:
+            start: The first day (UTC), a date or ``"2026-11-24"``; else 30 days ago. An execution
+                belongs to the day of its start.
+            end: The last day, included; else today. At most 366 days in all.
+            skill_id: Only this skill; else all of them.
+            group_by: Beside the total, a sum for each ``"day"`` or each ``"skill"``.
+
+        Raises:
+            StreamError: The server refuses, or cannot be reached.
+            ValueError: A day is none, or ``group_by`` is something else.
+        """
+        request = usage_request(start, end, skill_id, group_by)
+        return read_usage(self._http.call(request))
 
     def close(self) -> None:
         """Close all connections."""
@@ -92,7 +119,7 @@ class MachPay:
 class Skills:
     """Running skills: ``client.skills``."""
 
-    def __init__(self, http: "_Http") -> None:
+    def __init__(self, http: Http) -> None:
         self._http = http
 
     def stream(
@@ -104,7 +131,7 @@ class Skills:
         execution_id: str | None = None,
         timeout: float | None = None,
         cancel_after: float | None = None,
-    ) -> "Stream":
+    ) -> Stream:
         """Run a skill and stream its output. Nothing is sent before the stream is read.
 
         Args:
@@ -169,6 +196,19 @@ class Skills:
         with stream:
             return stream.result()
 
+    def get(self, skill_id: str) -> SkillInfo:
+        """Describe a skill.
+
+        Args:
+            skill_id: The skill.
+
+        Raises:
+            SkillNotFound: There is none.
+            StreamError: The server refuses, or cannot be reached.
+            ValueError: It cannot be a skill's id.
+        """
+        return read_skill(self._http.call(skill_request(skill_id)))
+
     def list(self) -> "list[SkillInfo]":
         """List the skills that can be run.
 
@@ -181,10 +221,10 @@ class Skills:
 class Executions:
     """What runs or ran: ``client.executions``."""
 
-    def __init__(self, http: "_Http") -> None:
+    def __init__(self, http: Http) -> None:
         self._http = http
 
-    def stream(self, execution_id: str, cursor: str | None = None) -> "Stream":
+    def stream(self, execution_id: str, cursor: str | None = None) -> Stream:
         """Stream the output of an execution that exists, from any process.
 
         Args:
@@ -201,169 +241,60 @@ class Executions:
     def get(self, execution_id: str) -> Execution:
         """Describe an execution: its status, and its text so far with the cursor to go on from.
 
+        Args:
+            execution_id: The execution.
+
         Raises:
-            StreamError: The server refuses (``status`` 404: there is none, or no longer), or
-                cannot be reached.
+            ExecutionNotFound: There is none, or no longer.
+            StreamError: The server refuses, or cannot be reached.
             ValueError: It is not an execution id.
         """
         return read_execution(self._http.call(execution_request(execution_id)))
+
+    def create(
+        self,
+        skill_id: str,
+        input: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        execution_id: str | None = None,
+        timeout: float | None = None,
+        cancel_after: float | None = None,
+    ) -> Started:
+        """Start an execution in the background: nothing has to read it.
+
+        Args:
+            skill_id: As for ``skills.stream``, like the rest.
+            input: As there.
+            idempotency_key: As there.
+            execution_id: As there.
+            timeout: As there.
+            cancel_after: As there.
+
+        Raises:
+            StreamError: It could not be started.
+            TypeError: As there.
+            ValueError: As there.
+        """
+        request = start_request(
+            skill_id,
+            input,
+            idempotency_key=idempotency_key,
+            execution_id=execution_id,
+            options=Options(timeout=timeout, cancel_after=cancel_after),
+        )
+        return read_started(self._http.call(create_request(request)))
 
     def cancel(self, execution_id: str) -> None:
         """Stop an execution. Its streams end with an ``error`` event; to repeat it is harmless.
 
         One under an id of your own need not have been started: it will end as it begins.
 
+        Args:
+            execution_id: The execution.
+
         Raises:
             StreamError: The server refuses, or cannot be reached.
             ValueError: It is not an execution id.
         """
         self._http.call(cancel_request(execution_id))
-
-
-class Stream:
-    """The output of an execution as it is produced: iterate over it for its chunks.
-
-    A lost connection is resumed without a gap or a repetition. Leaving the loop closes the
-    connection, not the execution; another loop goes on where it was left. (Where references are
-    not counted, as on PyPy, use ``with`` to close at once.)
-
-    A skill may begin again after a lost worker (``on_interrupt="restart"``). What a loop over
-    chunks has shown cannot be taken back: use :meth:`events`, where a ``StartEvent`` with
-    ``attempt > 1`` voids the text before it, or :meth:`text`, which knows.
-    """
-
-    def __init__(self, http: "_Http", session: StreamSession) -> None:
-        self._http = http
-        self._response: httpx.Response | None = None
-        self._session = session
-
-    @property
-    def execution_id(self) -> str | None:
-        """The execution's id: at once if it was chosen, else once the first event has come."""
-        return self._session.cursor.execution_id
-
-    @property
-    def cursor(self) -> str | None:
-        """The last event that was taken from the stream: ``executions.stream`` resumes there."""
-        return self._session.cursor.cursor
-
-    @property
-    def summary(self) -> EndEvent | None:
-        """What the execution used and cost, after the last chunk."""
-        return self._session.cursor.summary
-
-    @property
-    def resumes(self) -> int:
-        """How many times another connection had to take over."""
-        return self._session.resumes
-
-    def __iter__(self) -> Iterator[ChunkEvent]:
-        """Yield the chunks.
-
-        Raises:
-            StreamError: The execution failed, the server refuses, or the stream was lost for good.
-        """
-        with closing(self._events()) as events:
-            for event in events:
-                chunk = self._session.chunk(event)
-                if chunk is not None:
-                    yield chunk
-
-    def events(self) -> Iterator[Event]:
-        """Yield all events; an ``error`` event too, as the last one, instead of raising.
-
-        Raises:
-            StreamError: The server refuses, or the stream was lost for good.
-        """
-        return self._events()
-
-    def text(self) -> str:
-        """Read to the end, and return the text of all that was not read before.
-
-        Text of an attempt that was superseded is left out.
-
-        Raises:
-            StreamError: As for the loop over chunks.
-        """
-        transcript = Transcript()
-        with closing(self._events()) as events:
-            for event in events:
-                self._session.chunk(event)
-                transcript.add(event)
-        return transcript.text
-
-    def result(self) -> Result:
-        """Read to the end, and return the text (as :meth:`text`) with the summary.
-
-        Raises:
-            StreamError: As for the loop over chunks.
-        """
-        return self._session.result(self.text())
-
-    def cancel(self) -> None:
-        """Stop the execution, at any time. The stream then ends with an ``error`` event.
-
-        To repeat it is harmless. Before the first event it wins, too: under an id that was chosen
-        the server bars the start; a stream that nothing was sent for starts nothing when it is read,
-        and ends as ``cancelled``; a start that is on its way is found by its idempotency key.
-
-        Raises:
-            StreamError: The server refuses, or cannot be reached.
-        """
-        for request in self._session.cancel():
-            self._session.answered(self._http.call(request))
-
-    def close(self) -> None:
-        """Give the stream up: close its connection. The execution goes on."""
-        self._session.closed = True
-        if self._response is not None:
-            self._response.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _events(self) -> Generator[Event, None, None]:
-        for connection in self._session.connections():
-            self._http.sleep(connection.pause)
-            try:
-                with self._http.open(connection.request) as self._response:
-                    connection.opened(self._response.status_code, self._response.headers)
-                    for data in self._response.iter_bytes():
-                        yield from connection.feed(data)
-                        if connection.done:
-                            break
-            except FAILURES as error:
-                connection.lost(error)
-        yield from self._session.withdrawal()
-
-
-class _Http:
-    """HTTP as this client speaks it."""
-
-    def __init__(self, client: httpx.Client, max_retries: int) -> None:
-        self.client = client
-        self.max_retries = max_retries
-        self.sleep: Callable[[float], None] = time.sleep
-
-    def open(self, request: Request) -> AbstractContextManager[httpx.Response]:
-        method, path, headers, content = request
-        return self.client.stream(method, path, headers=headers, content=content)
-
-    def call(self, request: Request) -> bytes:
-        call = Call(self.max_retries)
-        for pause in call.pauses():
-            self.sleep(pause)
-            try:
-                with self.open(request) as response:
-                    call.answered(response.status_code, response.headers, response.read())
-            except FAILURES as error:
-                call.lost(error)
-        return call.body

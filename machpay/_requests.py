@@ -16,17 +16,18 @@ cancel is idempotent.
 import secrets
 import time
 from collections.abc import Mapping
+from datetime import date
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
 
 from machpay._options import Options
 from machpay._position import MINTED, Cursor, is_chosen_id, is_execution_id
-from machpay._results import Execution, SkillInfo
-from machpay.exceptions import StreamError
+from machpay._results import Execution, SkillInfo, Started, UsageReport
+from machpay.exceptions import StreamError, error_class
 
 LONGEST_RETRY_AFTER: Final = 60.0
 """In s."""
@@ -91,7 +92,13 @@ class Refusal(NamedTuple):
 
     def error(self) -> StreamError:
         """Make the error, for a request outside a stream."""
-        return StreamError(self.code, self.message, retryable=self.retryable, status=self.status)
+        return error_class(self.code)(
+            self.code,
+            self.message,
+            retryable=self.retryable,
+            status=self.status,
+            retry_after=self.retry_after,
+        )
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -105,10 +112,6 @@ class _ErrorBody(msgspec.Struct):
 
 class _SkillList(msgspec.Struct):
     skills: list[SkillInfo]
-
-
-class _Started(msgspec.Struct):
-    execution_id: str
 
 
 def start_request(
@@ -133,17 +136,15 @@ def start_request(
         ValueError: An id or the key cannot be one, there are both, or text in ``input`` is not
             Unicode.
     """
-    if not skill_id.strip("."):
-        # An HTTP client resolves "." and ".." in a path.
-        raise ValueError(f"not a skill id: {skill_id!r}")
+    quoted = _checked_skill_id(skill_id)
     if not isinstance(input, Mapping):
         raise TypeError(f"input must be a mapping, not {type(input).__name__}")
     headers = {**_STREAM_HEADERS, "Content-Type": "application/json"}
     body = {"input": dict(input), **options.body()}
     if execution_id is None:
         headers["Idempotency-Key"] = _checked_key(idempotency_key)
-        path = f"/v1/skills/{quote(skill_id, safe='')}/stream"
-        return Request("POST", path, headers, msgspec.json.encode(body))
+        content = msgspec.json.encode(body)
+        return Request("POST", f"/v1/skills/{quoted}/stream", headers, content)
     if idempotency_key is not None:
         raise ValueError("execution_id is a key itself: leave idempotency_key out")
     if not is_chosen_id(execution_id):
@@ -176,6 +177,48 @@ def resume_request(execution_id: str, headers: Mapping[str, str]) -> Request:
     return Request("GET", path, {**_STREAM_HEADERS, **headers})
 
 
+def create_request(start: Request) -> Request:
+    """Build the same start that streams nothing: it answers with the execution's id.
+
+    Args:
+        start: A start that streams.
+    """
+    if start.method == "PUT":
+        return start._replace(headers={**start.headers, **_JSON_HEADERS})
+    return background_request(start)
+
+
+def skill_request(skill_id: str) -> Request:
+    """Build the request that describes a skill.
+
+    Raises:
+        ValueError: It cannot be a skill's id.
+    """
+    return Request("GET", f"/v1/skills/{_checked_skill_id(skill_id)}", _JSON_HEADERS)
+
+
+def usage_request(
+    start: date | str | None, end: date | str | None, skill_id: str | None, group_by: str | None
+) -> Request:
+    """Build the request that sums the ledger.
+
+    Args:
+        start: The first day, or its ISO form; the server's choice when left out.
+        end: The last day.
+        skill_id: Only this skill.
+        group_by: ``"day"`` or ``"skill"``.
+
+    Raises:
+        ValueError: A day is none, or ``group_by`` is something else.
+    """
+    query = {"from": _checked_day("start", start), "to": _checked_day("end", end)}
+    if group_by not in (None, "day", "skill"):
+        raise ValueError(f'group_by is "day" or "skill", not {group_by!r}')
+    query |= {"skill": skill_id, "group_by": group_by}
+    given = urlencode({key: value for key, value in query.items() if value is not None})
+    return Request("GET", f"/v1/usage?{given}" if given else "/v1/usage", _JSON_HEADERS)
+
+
 def skills_request() -> Request:
     """Build the request that lists the skills."""
     return Request("GET", "/v1/skills", _JSON_HEADERS)
@@ -198,6 +241,24 @@ def cancel_request(execution_id: str) -> Request:
     """
     path = f"/v1/executions/{checked_execution_id(execution_id)}/cancel"
     return Request("POST", path, _JSON_HEADERS)
+
+
+def _checked_skill_id(text: str) -> str:
+    """Return a skill's id that is fit for a path."""
+    if not text.strip("."):
+        # An HTTP client resolves "." and ".." in a path.
+        raise ValueError(f"not a skill id: {text!r}")
+    return quote(text, safe="")
+
+
+def _checked_day(name: str, day: date | str | None) -> str | None:
+    if day is None:
+        return None
+    try:
+        # A datetime is a date, too: which day it is elsewhere is not ours to guess.
+        return (date.fromisoformat(day) if isinstance(day, str) else day).strftime("%Y-%m-%d")
+    except ValueError:
+        raise ValueError(f"{name} is a day as 2026-11-24, not {day!r}") from None
 
 
 def _checked_key(key: str | None) -> str:
@@ -273,16 +334,34 @@ def read_skills(body: bytes) -> list[SkillInfo]:
     return _decode(body, _SkillList).skills
 
 
-def read_started(body: bytes) -> str:
-    """Decode the answer to a start in the background: the execution's id.
+def read_skill(body: bytes) -> SkillInfo:
+    """Decode a skill.
 
     Raises:
         StreamError: ``bad_response``.
     """
-    execution_id = _decode(body, _Started).execution_id
-    if not is_execution_id(execution_id):
-        raise StreamError("bad_response", f"not an execution id: {execution_id[:80]!r}")
-    return execution_id
+    return _decode(body, SkillInfo)
+
+
+def read_usage(body: bytes) -> UsageReport:
+    """Decode the sums over the ledger.
+
+    Raises:
+        StreamError: ``bad_response``.
+    """
+    return _decode(body, UsageReport)
+
+
+def read_started(body: bytes) -> Started:
+    """Decode the answer to a start in the background.
+
+    Raises:
+        StreamError: ``bad_response``.
+    """
+    started = _decode(body, Started)
+    if not is_execution_id(started.execution_id):
+        raise StreamError("bad_response", f"not an execution id: {started.execution_id[:80]!r}")
+    return started
 
 
 def read_execution(body: bytes) -> Execution:

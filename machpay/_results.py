@@ -1,5 +1,6 @@
 """What the clients return beside streams. Unknown fields are ignored: a newer server may add some."""
 
+from datetime import date
 from decimal import Decimal
 
 import msgspec
@@ -7,7 +8,16 @@ import msgspec
 from machpay.events import EndEvent
 from machpay.pricing import Pricing
 
-__all__ = ["Execution", "ExecutionError", "Result", "SkillInfo"]
+__all__ = [
+    "Execution",
+    "ExecutionError",
+    "Result",
+    "SkillInfo",
+    "Started",
+    "UsageGroup",
+    "UsageReport",
+    "UsageSum",
+]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,3 +96,61 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: Decimal | None = None
     duration_ms: int | None = None
     error: ExecutionError | None = None
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that was started in the background.
+
+    Attributes:
+        execution_id: Its id: ``executions.stream(execution_id)`` reads it, in any process.
+        skill_id: What it runs.
+    """
+
+    execution_id: str
+    skill_id: str = ""
+
+
+class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
+    """What a number of executions came to.
+
+    Attributes:
+        executions: How many, whatever their end.
+        tokens_used: Their output tokens that are paid for.
+        cost_usd: What they cost, exact.
+        duration_ms: For how long they ran, in ms.
+    """
+
+    executions: int = 0
+    tokens_used: int = 0
+    cost_usd: Decimal = Decimal(0)
+    duration_ms: int = 0
+
+
+class UsageGroup(UsageSum, frozen=True, kw_only=True):
+    """The sum over one day, or one skill.
+
+    Attributes:
+        key: The day as ``2026-11-24``, or the skill's id.
+        executions: As for :class:`UsageSum`, like the rest.
+        tokens_used: As there.
+        cost_usd: As there.
+        duration_ms: As there.
+    """
+
+    key: str
+
+
+class UsageReport(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """What an account used over some days.
+
+    Attributes:
+        start: The first day (UTC); an execution belongs to the day of its start.
+        end: The last day.
+        total: The sum over all of it.
+        groups: The sum for each day or each skill, ordered by ``key``; empty unless asked for.
+    """
+
+    start: date
+    end: date
+    total: UsageSum
+    groups: list[UsageGroup] = []

@@ -65,7 +65,7 @@ class StreamSession:
 
     def __init__(self, start: Request | None, cursor: StreamCursor) -> None:
         self.cursor = cursor
-        self.resumes = 0
+        self.resumes: int = 0
         self.closed = False
         self._start = start
         self._connected = False
@@ -201,7 +201,7 @@ class StreamSession:
             StreamError: ``bad_response``.
         """
         if self.cursor.execution_id is None:
-            self.cursor.identify(read_started(body))
+            self.cursor.identify(read_started(body).execution_id)
 
     def _request(self) -> Request:
         if self._start is not None and self.cursor.cursor is None:
@@ -317,4 +317,5 @@ class Connection:
             return self._cursor.interruption(refused.code, refused.message, status=refused.status)
         error = self._cursor.error(refused.code, refused.message, retryable=refused.retryable)
         error.status = refused.status
+        error.retry_after = refused.retry_after
         return error

@@ -28,7 +28,7 @@ import msgspec
 from machpay._position import ORIGIN, Cursor
 from machpay._sse import EventTooLargeError, ServerSentEvent, SSEDecoder
 from machpay.events import EVENT_TYPES, ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
-from machpay.exceptions import StreamError, StreamInterrupted
+from machpay.exceptions import StreamError, StreamInterrupted, error_class
 
 __all__ = ["Backoff", "StreamCursor", "Transcript"]
 
@@ -56,8 +56,8 @@ class Backoff:
     """
 
     def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self.failures = 0
-        self.floor = 0.0
+        self.failures: int = 0
+        self.floor: float = 0.0
         self._uniform = uniform
 
     def progress(self) -> None:
@@ -226,7 +226,7 @@ class StreamCursor:
 
     def error(self, code: str, message: str, *, retryable: bool = False) -> StreamError:
         """Make an error that knows where the reader stands."""
-        return StreamError(
+        return error_class(code)(
             code,
             message,
             retryable=retryable,

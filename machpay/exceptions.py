@@ -1,12 +1,51 @@
 """What can go wrong, as seen by a caller.
 
-MachPayError
- +-- StreamError(code, message, retryable)      an execution or its stream failed
- |    +-- StreamInterrupted                     the connection is gone and could not be resumed
- +-- SkillError(code, message)                  raised *by* skill authors, for the client to see
+::
+
+    MachPayError
+     +-- StreamError(code, message, retryable)  a request, an execution or its stream failed
+     |    +-- StreamInterrupted        the connection is gone and could not be resumed
+     |    +-- InvalidRequest           bad_request, bad_cursor, not_supported, body_too_large
+     |    +-- Unauthorized             unauthorized, forbidden
+     |    +-- SkillNotFound            skill_not_found
+     |    +-- ExecutionNotFound        execution_not_found
+     |    +-- IdempotencyMismatch      idempotency_mismatch
+     |    +-- RateLimited              rate_limited: has retry_after
+     |    +-- Unavailable              unavailable, draining, overloaded: has retry_after
+     |    +-- Cancelled                cancelled
+     |    +-- TimedOut                 timeout, idle_timeout
+     |    +-- QueueTimeout             queue_timeout
+     |    +-- OutputLimit              output_limit
+     |    +-- WorkerLost               worker_lost
+     |    +-- LogLost                  log_lost
+     |    +-- SkillFailed              skill_error, nondeterministic
+     +-- SkillError(code, message)     raised *by* skill authors, for the client to see
+
+Every other code, a skill author's own say, is a ``StreamError`` itself: ``error.code`` tells.
 """
 
-__all__ = ["MachPayError", "SkillError", "StreamError", "StreamInterrupted"]
+from typing import Final
+
+__all__ = [
+    "Cancelled",
+    "ExecutionNotFound",
+    "IdempotencyMismatch",
+    "InvalidRequest",
+    "LogLost",
+    "MachPayError",
+    "OutputLimit",
+    "QueueTimeout",
+    "RateLimited",
+    "SkillError",
+    "SkillFailed",
+    "SkillNotFound",
+    "StreamError",
+    "StreamInterrupted",
+    "TimedOut",
+    "Unauthorized",
+    "Unavailable",
+    "WorkerLost",
+]
 
 
 class MachPayError(Exception):
@@ -23,6 +62,8 @@ class StreamError(MachPayError):
         execution_id: The execution, once there is one.
         cursor: The cursor of the last event that was received, to resume from.
         status: The HTTP status when the server refused the request, else ``None``.
+        retry_after: How long the server asks to wait before the same call is made again, in s from
+            when it answered; ``None`` when it does not say.
     """
 
     def __init__(
@@ -34,6 +75,7 @@ class StreamError(MachPayError):
         execution_id: str | None = None,
         cursor: str | None = None,
         status: int | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -42,6 +84,7 @@ class StreamError(MachPayError):
         self.execution_id = execution_id
         self.cursor = cursor
         self.status = status
+        self.retry_after = retry_after
 
 
 class StreamInterrupted(StreamError):
@@ -49,6 +92,102 @@ class StreamInterrupted(StreamError):
 
     The execution itself may still be running: ``cursor`` resumes it, in any process.
     """
+
+
+class InvalidRequest(StreamError):
+    """The server does not take the request as it is: to repeat it is pointless."""
+
+
+class Unauthorized(StreamError):
+    """The API key is missing, unknown or revoked, or does not allow this."""
+
+
+class SkillNotFound(StreamError):
+    """There is no such skill."""
+
+
+class ExecutionNotFound(StreamError):
+    """There is no such execution, or no longer, or it is another account's."""
+
+
+class IdempotencyMismatch(StreamError):
+    """The key, or the chosen id, was used with another skill, input or options."""
+
+
+class RateLimited(StreamError):
+    """The account has too much running, or starts too often. ``retry_after`` says when to go on."""
+
+
+class Unavailable(StreamError):
+    """The server can't do this right now. ``retry_after`` says when to try again."""
+
+
+class Cancelled(StreamError):
+    """The execution was cancelled."""
+
+
+class TimedOut(StreamError):
+    """The execution ran, or was silent, for longer than it may."""
+
+
+class QueueTimeout(StreamError):
+    """No worker took the execution up in time: nothing ran."""
+
+
+class OutputLimit(StreamError):
+    """The execution produced more than its skill may; what fit was delivered."""
+
+
+class WorkerLost(StreamError):
+    """The worker died after a part of the output was delivered; the rest will not come."""
+
+
+class LogLost(StreamError):
+    """The storage lost a part of the output; what was delivered is right, the rest will not come."""
+
+
+class SkillFailed(StreamError):
+    """The skill failed, for a reason that its author sees, and a caller does not."""
+
+
+_BY_CODE: Final[dict[str, type[StreamError]]] = {
+    "bad_request": InvalidRequest,
+    "bad_cursor": InvalidRequest,
+    "not_supported": InvalidRequest,
+    "body_too_large": InvalidRequest,
+    "unauthorized": Unauthorized,
+    "forbidden": Unauthorized,
+    "skill_not_found": SkillNotFound,
+    "execution_not_found": ExecutionNotFound,
+    "idempotency_mismatch": IdempotencyMismatch,
+    "rate_limited": RateLimited,
+    "unavailable": Unavailable,
+    "draining": Unavailable,
+    "overloaded": Unavailable,
+    "cancelled": Cancelled,
+    "timeout": TimedOut,
+    "idle_timeout": TimedOut,
+    "queue_timeout": QueueTimeout,
+    "output_limit": OutputLimit,
+    "worker_lost": WorkerLost,
+    "log_lost": LogLost,
+    "skill_error": SkillFailed,
+    "nondeterministic": SkillFailed,
+    # What a proxy in front of a server says, without a body of ours.
+    "http_401": Unauthorized,
+    "http_403": Unauthorized,
+    "http_429": RateLimited,
+    **{f"http_{status}": Unavailable for status in (502, 503, 504, *range(520, 525))},
+}
+
+
+def error_class(code: str) -> type[StreamError]:
+    """Tell which class an error with a code has.
+
+    Args:
+        code: As in an ``error`` event or an HTTP error body.
+    """
+    return _BY_CODE.get(code, StreamError)
 
 
 class SkillError(MachPayError):

@@ -30,6 +30,9 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, prices: Mapping[str, object]) -> "Pricing":
         """Read a price as the guide writes it: ``{"base_usd": 0.001, "per_token_usd": ...}``.
 
+        Args:
+            prices: In USD, by the names of the attributes; what is left out costs nothing.
+
         Raises:
             ValueError: An unknown key, or a price that is not a finite number >= 0.
         """

@@ -179,14 +179,16 @@ class Skill:
                 f"skill {id!r}: on_interrupt is one of {allowed}, not {on_interrupt!r}"
             )
         self.id = id
-        self.name = name or id
+        self.name: str = name or id
         self.description = description
-        self.pricing = Pricing.of(pricing or {"base_usd": 0 if price_usd is None else price_usd})
+        self.pricing: Pricing = Pricing.of(
+            pricing or {"base_usd": 0 if price_usd is None else price_usd}
+        )
         self.streaming = streaming
-        self.timeout = float(timeout)
-        self.idle_timeout = float(idle_timeout)
-        self.queue_timeout = float(queue_timeout)
-        self.max_output_bytes = int(max_output_bytes)
+        self.timeout: float = float(timeout)
+        self.idle_timeout: float = float(idle_timeout)
+        self.queue_timeout: float = float(queue_timeout)
+        self.max_output_bytes: int = int(max_output_bytes)
         self.on_interrupt: OnInterrupt = on_interrupt
         self._handler: Handler | None = None
 

@@ -10,7 +10,10 @@ from ops.system import ROOT, ProcessError, System
 from ops.terminal import rows, say, styled
 
 STORY: Final = "examples.story_generator:skill"
-"""The skill that runs when ``MACHPAY_SKILLS`` names none."""
+"""The skill of the demo."""
+
+EXAMPLES: Final = f"{STORY},examples.chat_assistant:skill,examples.premium_chat:skill"
+"""What runs when ``MACHPAY_SKILLS`` names nothing: the guide's skills that need no vendor."""
 
 _DEFAULT_PORT: Final = 8080
 _PASSED_ON: Final = ("MACHPAY_", "UVICORN_")
@@ -29,7 +32,7 @@ def dev(directory: Path | None = None) -> NoReturn:
         ops.valkey.ValkeyError: No Valkey.
     """
     settings = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
-    settings.setdefault("MACHPAY_SKILLS", STORY)
+    settings.setdefault("MACHPAY_SKILLS", EXAMPLES)
     directory = directory or ROOT / ".machpay"
     system = System(settings=settings, directory=directory, port=_port())
     say("Starting Valkey, an edge and two workers ...")
@@ -65,6 +68,7 @@ def _port() -> int:
 
 def _greeting(system: System) -> str:
     skills = system.skills()
+    prompt = '{"input": {"prompt": "Write a haiku"}}'
     redis = "your MACHPAY_REDIS_URL"  # not the URL itself: it may hold a password
     if system.valkey is not None:
         redis = f"{system.redis_url}  (embedded Valkey, data in {system.directory}/valkey)"
@@ -73,7 +77,7 @@ def _greeting(system: System) -> str:
         "skills": ", ".join(skills),
         "Redis": redis,
         "logs": f"{system.directory}/logs/",
-        "try": f"curl -N {system.url}/v1/skills/{skills[0]}/stream -d '{{}}'",
+        "try": f"curl -N {system.url}/v1/skills/{skills[0]}/stream -d '{prompt}'",
     }
     return (
         f"\n{styled('MachPay Streams is running.', 'green')}\n\n{rows(facts)}\n\nCtrl-C stops it.\n"

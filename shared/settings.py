@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         lease: How long a worker's right to an execution outlives its last renewal, in s.
         grace: How long running executions may go on after SIGTERM, in s.
         retention: How long a log is kept after its terminal event, in s.
+        default_skill: What ``/api/stream`` runs when a request names no skill. Empty: the only one.
         max_body_bytes: The largest request body an edge reads.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
         send_timeout: After how long a reader that takes nothing is cut, in s.
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease: Annotated[float, Meta(ge=2, le=300)] = 10.0
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
     retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600.0
+    default_skill: str = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
     send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0

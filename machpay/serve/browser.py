@@ -7,8 +7,8 @@ method    input                                  answer
 ``POST``  the body, a JSON object                bare text; SSE as above if ``Accept`` asks for it
 ========  =====================================  =======================================================
 
-``?skill=`` names the skill where there are several, ``?idempotency_key=`` the start; the rest of the
-query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
+``?skill=`` names the skill where there are several and no default, ``?idempotency_key=`` the start; the
+rest of the query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
 drop, and must not start a second execution.
 """
 
@@ -54,6 +54,7 @@ def browser_routes(
     drain: Drain,
     streams: Streams,
     max_body_bytes: int = MAX_BODY_BYTES,
+    default_skill: str = "",
 ) -> list[BaseRoute]:
     """Make the route, for the application that has :func:`machpay.serve.routes.routes`.
 
@@ -62,12 +63,19 @@ def browser_routes(
         drain: As there.
         streams: As there.
         max_body_bytes: As there.
+        default_skill: What runs when a request names no skill; empty: the only one there is.
     """
-    surface = _Browser(executions, drain, streams, lambda _: "default", max_body_bytes)
+    surface = _Browser(
+        default_skill, executions, drain, streams, lambda _: "default", max_body_bytes
+    )
     return [Route("/api/stream", surface.answer, methods=["GET", "POST"])]
 
 
 class _Browser(Surface):
+    def __init__(self, default_skill: str, *surface: Any) -> None:
+        super().__init__(*surface)
+        self._default_skill = default_skill
+
     async def answer(self, request: Request) -> Response:
         as_events = request.method != "POST" or wants_events(request)
         show = _show_events if as_events else TextStream
@@ -82,7 +90,7 @@ class _Browser(Surface):
         if request.method == "POST":
             given |= await read_object(request, self.max_body_bytes)
         start = StartRequest(
-            skill=await self._default_skill(request),
+            skill=await self._asked_skill(request),
             input=given,
             account=self.account_of(request),
             idempotency_key=read_idempotency_key(request),
@@ -106,9 +114,9 @@ class _Browser(Surface):
         async for block in self.executions.read(started.execution_id, ORIGIN, turn):
             yield block
 
-    async def _default_skill(self, request: Request) -> SkillInfo:
-        name = request.query_params.get("skill")
-        if name is not None:
+    async def _asked_skill(self, request: Request) -> SkillInfo:
+        name = request.query_params.get("skill", self._default_skill)
+        if name:
             skill = await self.executions.skill(name)
             if skill is None:
                 raise ApiError(404, "skill_not_found", "There is no such skill.")

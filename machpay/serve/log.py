@@ -40,14 +40,14 @@ class Log:
         self.fingerprint = fingerprint
         self.skill_id = skill_id
         self.account = account
-        self.created_at = time_ns() // 1_000_000
-        self.size = 0
+        self.created_at: int = time_ns() // 1_000_000
+        self.size: int = 0
         self.frames: list[bytes] = []
         self.texts: list[str] = []
         self.end: EndEvent | ErrorEvent | None = None
-        self.ended_at = 0.0
+        self.ended_at: float = 0.0
         self.cancelled = False
-        self.presence = Presence()
+        self.presence: Presence = Presence()
         self._changed = asyncio.Event()
         start = StartEvent(execution_id=execution_id, skill_id=skill_id)
         self.frames.append(frame("start", encode_payload(start), str(Cursor(execution_id, _START))))

@@ -13,7 +13,7 @@ class Presence:
     """
 
     def __init__(self) -> None:
-        self.readers = 0
+        self.readers: int = 0
         self._limit: float | None = None
         self._deserted: Callable[[], object] = lambda: None
         self._timer: asyncio.TimerHandle | None = None

@@ -71,8 +71,8 @@ class OpenStream(Turn):
         on_close: Callable[["OpenStream"], object],
     ) -> None:
         super().__init__()
-        self.connection = connection
-        self.send_timeout = send_timeout
+        self.connection: Connection = connection
+        self.send_timeout: float = send_timeout
         self._on_close = on_close
         self._resumable = True
         self._timer: asyncio.TimerHandle | None = None
@@ -159,9 +159,9 @@ class Request:
     __slots__ = ("_limit", "answered", "connection")
 
     def __init__(self, connection: Connection, limit: asyncio.Timeout) -> None:
-        self.connection = connection
+        self.connection: Connection = connection
         self._limit = limit
-        self.answered = False
+        self.answered: bool = False
 
     def end(self) -> None:
         """End it now."""

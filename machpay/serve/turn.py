@@ -20,8 +20,8 @@ class Turn:
     __slots__ = ("_wake", "came", "over", "push")
 
     def __init__(self) -> None:
-        self.came = False
-        self.over = False
+        self.came: bool = False
+        self.over: bool = False
         self.push: Callable[[bytes], bool] | None = None
         self._wake: Callable[[], object] | None = None
 

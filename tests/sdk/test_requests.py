@@ -14,6 +14,7 @@ from machpay._requests import (
     resume_request,
     start_request,
 )
+from machpay._results import Started
 from machpay.exceptions import StreamError
 
 NOW = 1_700_000_000.0
@@ -156,7 +157,9 @@ def test_the_same_start_in_the_background_tells_the_id():
     assert request.content == start.content
     assert request.headers["Idempotency-Key"] == "k"
     assert request.headers["Accept"] == "application/json"
-    assert read_started(b'{"execution_id":"exec_a","status_url":"/"}') == "exec_a"
+    assert read_started(b'{"execution_id":"exec_a","status_url":"/"}') == Started(
+        execution_id="exec_a"
+    )
     for body in (b"{}", b'{"execution_id":"a/b"}'):
         with pytest.raises(StreamError, match="bad_response"):
             read_started(body)

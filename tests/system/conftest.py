@@ -10,11 +10,16 @@ from ops.system import System
 SKILLS = ",".join(
     f"tests.system.skills:{name}"
     for name in (
-        *("count", "impatient", "relay", "plain", "odd", "silent", "flood", "bulky"),
+        *("count", "impatient", "relay", "plain", "odd", "silent", "flood", "bulky", "tally"),
         *("restarts", "replays", "continues", "fickle", "poison"),
     )
 )
-SETTINGS = {"MACHPAY_SKILLS": SKILLS, "MACHPAY_LEASE": "2", "MACHPAY_GRACE": "2"}
+SETTINGS = {
+    "MACHPAY_SKILLS": SKILLS,
+    "MACHPAY_DEFAULT_SKILL": "count",
+    "MACHPAY_LEASE": "2",
+    "MACHPAY_GRACE": "2",
+}
 
 
 @pytest.fixture(scope="session")

@@ -149,3 +149,7 @@ def misbehave(input: SkillInput) -> Iterator[Any]:
             while True:
                 yield "more "
                 time.sleep(0.05)
+
+
+tally = Skill(id="tally", pricing={"base_usd": 0.001, "per_token_usd": 0.00002})
+tally.stream_handler(count_async)  # of its own, so that nobody else's executions are in its sums

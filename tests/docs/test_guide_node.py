@@ -1,0 +1,85 @@
+"""Every Node.js block of the guide runs as it is printed, against an edge, workers and a Valkey."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.offline_model import answer
+from machpay import MachPay
+from ops.system import System
+from tests.docs.blocks import Block, claim
+from tests.docs.guide import GUIDE
+from tests.docs.ports import serving
+from tests.docs.running import environment, write
+from tests.docs.typescript import built_sdk, compile_project, make_project, run_typescript
+
+CLIENT = claim(GUIDE, "Consuming Streams > Node.js", "typescript")
+EVENTS = claim(GUIDE, "Stream Events", "typescript")
+STORY = claim(GUIDE, "Building Streaming Skills > Node.js", "typescript")
+
+AS_BEFORE = """import { MachPay } from '@machpay/sdk';
+const client = new MachPay();
+"""
+"""What the guide's first block in TypeScript has said when the second comes."""
+
+PIECES = list(answer("Explain quantum computing in simple terms"))
+STORY_TEXT = "Once upon a time in a digital realm ... "
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's project with the three blocks, compiled."""
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder)
+    write(CLIENT, folder, suffix=".ts")
+    write(EVENTS, folder, before=AS_BEFORE, suffix=".ts")
+    write(STORY, folder, suffix=".ts")
+    compile_project(folder)
+    return folder
+
+
+def lines(project: Path, block: Block, url: str) -> list[str]:
+    ran = run_typescript(project, block.name, environment(url))
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out.splitlines()
+
+
+def test_a_client_prints_what_a_skill_streams(project: Path, system: System) -> None:
+    assert "\n".join(lines(project, CLIENT, system.url)) == "".join(PIECES)
+
+
+def test_a_listener_hears_every_event(project: Path, system: System) -> None:
+    first, *chunks, tokens, cost = lines(project, EVENTS, system.url)
+    assert first.startswith("Stream started: exec_")
+    assert chunks == [f"Received: {piece}" for piece in PIECES]
+    assert tokens.startswith("Total tokens: ")
+    assert cost == "Total cost: 0.001"
+
+
+@pytest.fixture
+def story(project: Path, tmp_path: Path) -> Iterator[str]:
+    """The guide's skill, served as it says."""
+    command = [built_sdk().path, str(project / "out" / f"{STORY.name}.js")]
+    with serving(command, tmp_path, 8080) as url:
+        yield url
+
+
+def test_the_story_serves_itself(story: str) -> None:
+    with MachPay(base_url=story) as client:
+        result = client.skills.run("story-generator", {"prompt": "A realm"})
+    assert result.text == STORY_TEXT
+    assert str(result.summary.cost_usd) == "0.01"
+
+
+def test_a_worker_relays_the_story(story: str) -> None:
+    """So a skill in Node.js is durable like any."""
+    settings = {"MACHPAY_REMOTE_SKILLS": story, "MACHPAY_GRACE": "1"}
+    with (
+        System(settings=settings, processes={"edge": 1, "worker": 1}) as system,
+        MachPay(base_url=system.url) as client,
+    ):
+        stream = client.skills.stream("story-generator", {"prompt": "A realm"})
+        assert [chunk.text for chunk in stream] == [f"{word} " for word in STORY_TEXT.split()]
+        assert stream.summary is not None
+        assert str(stream.summary.cost_usd) == "0.01"
