@@ -15,10 +15,11 @@ def main() -> int:
     try:
         from machpay.cli.app import run  # noqa: PLC0415 - an extra, loaded on use
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
         sys.stderr.write(
-            f"error: missing_extra: the command line needs {error.name}: pip install 'machpay[cli]'\n"
+            f"error: missing_extra: the command line needs {missing}: pip install 'machpay[cli]'\n"
         )
         return 1
     except KeyboardInterrupt:

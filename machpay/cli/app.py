@@ -53,7 +53,7 @@ def main(
     as_json: AsJson = False,
     no_color: NoColor = False,
     quiet: Quiet = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does it
         bool,
         typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version."),
     ] = False,

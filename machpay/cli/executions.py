@@ -10,6 +10,7 @@ from rich.text import Text
 from machpay import Execution
 from machpay.cli.failures import FAILED, INTERRUPTED, OK, tell_ending
 from machpay.cli.figures import count, duration, moment, summary, usd
+from machpay.cli.inputs import read_input
 from machpay.cli.interrupts import LeaveOnInterrupt
 from machpay.cli.screen import Screen, visible
 from machpay.cli.session import Session, command
@@ -20,7 +21,6 @@ from machpay.cli.starting import (
     Input,
     SkillId,
     Timeout,
-    input_of,
 )
 from machpay.cli.tables import facts
 from machpay.cli.views import JsonView, LiveView, View, follow
@@ -97,9 +97,9 @@ def tail(
     screen = session.screen
     view: View = JsonView(screen) if screen.as_json else LiveView(screen)
     stream = session.client.executions.stream(execution_id, cursor)
-    screen.wait(f"asking {session.base_url}")
     with stream, LeaveOnInterrupt() as interrupt:
         try:
+            screen.wait(f"asking {session.base_url}")
             last = follow(stream, view, interrupt.shielded)
         except KeyboardInterrupt:
             _tell_stopped(screen, execution_id, view.cursor or cursor)
@@ -165,7 +165,7 @@ def create(
     screen = session.screen
     started = session.client.executions.create(
         skill,
-        input_of(input),
+        read_input(input or []),
         idempotency_key=idempotency_key,
         execution_id=execution_id,
         timeout=timeout,

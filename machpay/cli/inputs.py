@@ -24,7 +24,7 @@ _EXCERPT: Final = 20
 """How many characters of bad JSON are shown on either side of the fault."""
 
 
-class BadInputError(Exception):
+class BadInputError(ValueError):
     """The input cannot be understood; the message says why, and where."""
 
 

@@ -54,7 +54,7 @@ class Milestones:
             new = report.note != self._note
             self._note = report.note
             return new
-        # 0.7 * 10 is 7.000000000000001 and 0.3 * 10 is fine: not what a percentage may depend on.
+        # Who adds up tenths gets 0.7999999999999999.
         tenth = int(report.fraction * 10 + 1e-9)
         passed, self._tenth = tenth > self._tenth, max(tenth, self._tenth)
         return passed

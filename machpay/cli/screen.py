@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -28,6 +29,8 @@ _PICTURES: Final = {
 
 _UNBOUNDED: Final = 10_000
 """Columns where there is no terminal: a line that a program reads is not wrapped."""
+
+_TAB: Final = 8
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
@@ -63,7 +66,7 @@ class Screen:
         self._out = _console(sys.stdout, plain=plain)
         self._err = _console(sys.stderr, plain=plain)
         self._shows_text = sys.stdout.isatty()
-        self._at_line_start = True
+        self._column = 0
         live = sys.stderr.isatty() and not self._err.is_dumb_terminal and not self._quiet
         self._status = StatusLine(self._err) if live and not self._err.legacy_windows else None
 
@@ -82,13 +85,12 @@ class Screen:
             self._erase()
             sys.stdout.write(text)
             sys.stdout.flush()
-            if text:
-                self._at_line_start = text.endswith("\n")
+            self._column = _column_after(self._column, text)
             self._draw()
 
     def end_line(self) -> None:
         """End the text's line on a terminal, so that a prompt has one of its own."""
-        if self._shows_text and not self._at_line_start:
+        if self._shows_text and self._column:
             self.write("\n")
 
     def document(self, value: object) -> None:
@@ -100,8 +102,14 @@ class Screen:
     def print(self, content: RenderableType) -> None:
         """Print a table, say, to standard output."""
         with self._lock:
-            self._out.print(content, soft_wrap=isinstance(content, str | Text))
+            self._erase()
+            with self._out.capture() as captured:
+                self._out.print(content, soft_wrap=isinstance(content, str | Text))
+            # Tables fill their last column with blanks, which would be copied along.
+            for line in captured.get().splitlines():
+                sys.stdout.write(line.rstrip() + "\n")
             sys.stdout.flush()
+            self._draw()
 
     def say(self, text: str, style: str = "", mark: str = "", mark_style: str = "") -> None:
         """Say something about the output, on standard error.
@@ -166,8 +174,12 @@ class Screen:
             self._status.erase()
 
     def _draw(self) -> None:
-        if self._status is not None:
-            self._status.draw(at_line_start=self._at_line_start or not self._shows_text)
+        if self._status is None:
+            return
+        column = self._column if self._shows_text else 0
+        # In a full row the terminal owes a line break, and forgets it when its cursor is moved.
+        if column == 0 or column % self._err.width:
+            self._status.draw(at_line_start=column == 0)
 
 
 def discard_output() -> None:
@@ -190,3 +202,17 @@ def _console(file: TextIO, *, plain: bool) -> Console:
         # rich's own reading of NO_COLOR leaves bold and dim.
         options["color_system"] = None
     return Console(file=file, highlight=False, markup=False, emoji=False, **options)
+
+
+def _column_after(column: int, text: str) -> int:
+    """Tell how many columns the text's last line takes, however often the terminal wraps it.
+
+    Args:
+        column: How many it took before.
+        text: What is added.
+    """
+    _, newline, last = text.rpartition("\n")
+    start = 0 if newline else column
+    if "\t" in last:
+        last = (" " * (start % _TAB) + last).expandtabs(_TAB)[start % _TAB :]
+    return start + cell_len(last)

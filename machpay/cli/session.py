@@ -14,6 +14,7 @@ from machpay.cli.failures import (
     FAILED,
     INTERRUPTED,
     OK,
+    USAGE,
     tell_error,
 )
 from machpay.cli.screen import Screen, discard_output
@@ -83,7 +84,13 @@ class Choices(NamedTuple):
 
     def over(self, other: "Choices") -> "Choices":
         """Return these choices where they were made, and the other ones elsewhere."""
-        return Choices(*(mine or theirs for mine, theirs in zip(self, other, strict=True)))
+        return Choices(
+            base_url=self.base_url or other.base_url,
+            api_key=self.api_key or other.api_key,
+            as_json=self.as_json or other.as_json,
+            no_color=self.no_color or other.no_color,
+            quiet=self.quiet or other.quiet,
+        )
 
 
 class Session:
@@ -107,6 +114,21 @@ class Session:
         self.client = MachPay(base_url=self.base_url, api_key=choices.api_key)
 
 
+class Misuse(typer.TyperException):
+    """The command line cannot be what it is.
+
+    Args:
+        message: Why.
+        context: Which command it was for.
+    """
+
+    exit_code = USAGE
+
+    def __init__(self, message: str, context: typer.Context) -> None:
+        super().__init__(message)
+        self.ctx = context
+
+
 _COMMON: Final = {
     "base_url": BaseUrl,
     "api_key": ApiKey,
@@ -127,12 +149,17 @@ def command(function: Callable[Concatenate[Session, P], int]) -> Callable[..., N
     @functools.wraps(function)
     def invoke(*, context: typer.Context, **arguments: Any) -> None:
         said = Choices(**{name: arguments.pop(name) for name in _COMMON})
-        code = _run(functools.partial(function, **arguments), said.over(context.obj or Choices()))
+        choices = said.over(context.obj or Choices())
+        try:
+            code = _run(functools.partial(function, **arguments), choices)
+        except (TypeError, ValueError, OverflowError) as error:
+            # The SDK checks what it is given before anything is sent.
+            raise Misuse(str(error), context) from error
         if code != OK:
             raise typer.Exit(code)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    first, *own = inspect.signature(function).parameters.values()
+    _, *own = inspect.signature(function).parameters.values()
     common = [
         inspect.Parameter(name, keyword, annotation=kind, default=Choices._field_defaults[name])
         for name, kind in _COMMON.items()
@@ -142,25 +169,23 @@ def command(function: Callable[Concatenate[Session, P], int]) -> Callable[..., N
     # typer reads a command's options from these two.
     invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     invoke.__annotations__ = {each.name: each.annotation for each in parameters}
-    del first
     return invoke
 
 
 def _run(function: Callable[[Session], int], choices: Choices) -> int:
-    try:
-        session = Session(choices)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    """Run a command.
+
+    Raises:
+        ValueError: What it was given cannot be what it is.
+        TypeError: The same.
+    """
+    session = Session(choices)
     try:
         with session.client:
             return function(session)
     except StreamError as error:
         tell_error(session.screen, error, session.base_url)
         return FAILED
-    except (TypeError, ValueError, OverflowError) as error:
-        # The SDK checks what it is given before anything is sent.
-        session.screen.settle()
-        raise typer.BadParameter(str(error)) from error
     except BrokenPipeError:
         discard_output()
         return BROKEN_PIPE
@@ -168,3 +193,6 @@ def _run(function: Callable[[Session], int], choices: Choices) -> int:
         session.screen.settle()
         session.screen.say("interrupted", "yellow")
         return INTERRUPTED
+    except (TypeError, ValueError, OverflowError):
+        session.screen.settle()
+        raise

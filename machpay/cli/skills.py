@@ -19,7 +19,7 @@ def skills(
     session: Session,
     skill: Annotated[
         str | None,
-        typer.Argument(metavar="[SKILL]", help="One of them, in full.", show_default=False),
+        typer.Argument(metavar="SKILL", help="One of them, in full.", show_default=False),
     ] = None,
 ) -> int:
     """List the skills that can be run, or describe one.

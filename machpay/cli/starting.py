@@ -9,7 +9,7 @@ import typer
 from machpay import Stream
 from machpay.cli.failures import FAILED, INTERRUPTED, OK, tell_ending, tell_error
 from machpay.cli.figures import summary
-from machpay.cli.inputs import BadInputError, read_input
+from machpay.cli.inputs import read_input
 from machpay.cli.interrupts import CancelOnInterrupt
 from machpay.cli.screen import Screen
 from machpay.cli.session import Session, command
@@ -21,7 +21,7 @@ SkillId = Annotated[str, typer.Argument(metavar="SKILL", help="The skill's id.")
 Input = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INPUT]...",
+        metavar="INPUT",
         help="A JSON object; or key=text and key:=JSON pairs; or @file; or - for standard input.",
         show_default=False,
     ),
@@ -137,18 +137,6 @@ def run(
     return outcome.told(session.screen)
 
 
-def input_of(arguments: Sequence[str] | None) -> dict[str, Any]:
-    """Read a skill's input.
-
-    Raises:
-        typer.BadParameter: It cannot be one.
-    """
-    try:
-        return read_input(arguments or [])
-    except BadInputError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 class _Outcome(NamedTuple):
     """How a stream that was started here ended.
 
@@ -179,13 +167,12 @@ class _Outcome(NamedTuple):
 
 
 def _start(session: Session, skill: str, input: Sequence[str] | None, **options: Any) -> Stream:
-    return session.client.skills.stream(skill, input_of(input), **options)
+    return session.client.skills.stream(skill, read_input(input or []), **options)
 
 
 def _read(session: Session, started: Stream, view: View) -> _Outcome:
     """Read an execution that is ours: who interrupts us, or closes our output, ends it."""
     screen = session.screen
-    screen.wait(f"asking {session.base_url}")
 
     def tell_cancelling() -> None:
         screen.settle()
@@ -193,6 +180,7 @@ def _read(session: Session, started: Stream, view: View) -> _Outcome:
         screen.say(f"cancelling {name}; Ctrl-C again leaves at once", "yellow", "✗ ", "yellow")
 
     with started, CancelOnInterrupt(started, tell_cancelling) as interrupt:
+        screen.wait(f"asking {session.base_url}")
         try:
             last = follow(started, view)
         except BrokenPipeError:

@@ -22,6 +22,7 @@ _BELOW: Final = "\x1bD\x1b[A\x1b7\x1b[B\r"
 _BACK: Final = "\x1b8"
 
 _BAR: Final = 24
+_PERCENT: Final = 4
 
 
 class StatusLine:
@@ -45,14 +46,22 @@ class StatusLine:
         if report.fraction is None:
             self._set(Text.assemble(("⋯ ", "cyan"), (report.note, "dim")))
             return
+        # The percentage is never what gives way on a narrow terminal.
+        bar = min(_BAR, self._width // 3)
         grid = Table.grid(padding=(0, 1))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True, justify="right", min_width=5)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=bar, no_wrap=True)
+        grid.add_column(width=_PERCENT, no_wrap=True, justify="right")
+        grid.add_column(width=max(1, self._width - bar - _PERCENT - 2), no_wrap=True)
         grid.add_row(
-            ProgressBar(total=1.0, completed=report.fraction, width=_BAR),
+            ProgressBar(
+                total=1.0,
+                completed=report.fraction,
+                width=bar,
+                complete_style="cyan",
+                finished_style="green",
+            ),
             Text(f"{report.fraction:.0%}"),
-            Text(report.note, style="dim"),
+            Text(report.note, style="dim", overflow="ellipsis"),
         )
         self._set(grid)
 
@@ -78,12 +87,16 @@ class StatusLine:
             self._drawn = False
             self._write(_ERASE)
 
+    @property
+    def _width(self) -> int:
+        return max(16, self._console.width - 1)
+
     def _set(self, content: Text | Table) -> None:
         with self._console.capture() as captured:
             self._console.print(
                 content,
                 # One row: a status that wraps could not be taken away.
-                width=max(10, self._console.width - 1),
+                width=self._width,
                 no_wrap=True,
                 overflow="ellipsis",
                 crop=True,
