@@ -40,6 +40,7 @@ class CancelOnInterrupt:
     def __init__(self, stream: Stream, say: Callable[[], None]) -> None:
         self.asked = False
         self.failure: StreamError | None = None
+        self._left = False
         self._stream = stream
         self._say = say
         self._wake: SimpleQueue[bool] = SimpleQueue()  # what a signal handler may put into
@@ -61,11 +62,12 @@ class CancelOnInterrupt:
         _restore(self._previous)
         self._over.set()
         self._wake.put(False)
-        if not isinstance(error, KeyboardInterrupt):
+        if not self._left:
             self._thread.join(_PATIENCE)
 
     def _interrupted(self, _signum: int, _frame: FrameType | None) -> None:
         if self.asked:
+            self._left = True
             raise KeyboardInterrupt
         self.asked = True
         self._wake.put(True)

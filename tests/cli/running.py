@@ -3,16 +3,16 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import IO, Final, NamedTuple, Self
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMMAND: Final = [sys.executable, "-m", "machpay.cli"]
@@ -52,21 +52,63 @@ def environment(url: str, **more: str) -> dict[str, str]:
     return {**kept, "MACHPAY_BASE_URL": url, "PYTHONPATH": str(ROOT), **more}
 
 
-@contextmanager
-def started(url: str, *arguments: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command with pipes to read from; it is killed at the end, if it still runs."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(url, **more),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+class Piped:
+    """A command with pipes to read from.
+
+    Args:
+        url: The server.
+        arguments: The command's.
+
+    Attributes:
+        out: Its standard output.
+        err: Its standard error.
+    """
+
+    def __init__(self, url: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=environment(url),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.out: IO[bytes] = self._process.stdout
+        self.err: IO[bytes] = self._process.stderr
+
+    def some(self) -> str:
+        """Wait for some output."""
+        return os.read(self.out.fileno(), 65536).decode()
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C sends."""
+        self._process.send_signal(signal.SIGINT)
+
+    def ended(self) -> Ran:
+        """Read the rest of what it writes, and wait for its end."""
+        out, err = self._process.communicate(timeout=_LIMIT)
+        return Ran(self._process.returncode, out.decode(), err.decode())
+
+    def unread(self) -> Ran:
+        """Close its standard output, and wait for its end."""
+        self.out.close()
+        code = self._process.wait(_LIMIT)
+        return Ran(code, "", self.err.read().decode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait(_LIMIT)
+        self.out.close()
+        self.err.close()
 
 
 def machpay(

@@ -1,4 +1,4 @@
-"""What each command writes, and how it exits: processes against the real system."""
+"""What each command writes, and how it exits, against the real system."""
 
 import json
 from decimal import Decimal
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from machpay import MachPay, StreamError
+from machpay import StreamError
 from ops.cut import CuttableProxy
 from ops.system import System
-from tests.cli.running import machpay, started
+from tests.cli.running import Piped, Ran, machpay
 from tests.waiting import wait_until
 
 
@@ -25,12 +25,13 @@ def test_stream_writes_the_text_as_it_is_and_a_summary_beside_it(cli):
 
 
 def test_stream_writes_each_chunk_when_it_comes(url, client):
-    with started(url, "stream", "tale", "--id", "waits-for-me", "n=2", "pause:=60") as process:
-        assert process.stdout.read1() == b"word0 "
+    with Piped(url, "stream", "tale", "--id", "waits-for-me", "n=2", "pause:=60") as command:
+        assert command.some() == "word0 "
         assert client.executions.get("waits-for-me").status == "running"
         client.executions.cancel("waits-for-me")
-        assert process.wait(20) == 1
-        assert b"error: cancelled: " in process.stderr.read()
+        ran = command.ended()
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("error: cancelled: ")
 
 
 def test_control_characters_go_through_a_pipe_as_they_are(url):
@@ -103,12 +104,12 @@ def test_options_of_a_start_reach_the_server(cli, client):
 
 def test_a_connection_that_is_cut_is_resumed_and_counted(system: System):
     with CuttableProxy(system.port) as proxy:
-        with started(proxy.url, "stream", "tale", "n=4", "pause:=0.5") as process:
-            read = process.stdout.read1()
+        with Piped(proxy.url, "stream", "tale", "n=4", "pause:=0.5") as command:
+            read = command.some()
             proxy.cut()
-            out, err = process.communicate(timeout=30)
-        assert read + out == b"word0 word1 word2 word3 "
-        assert err.decode().endswith(" · 1 resume\n")
+            ran = command.ended()
+        assert read + ran.out == "word0 word1 word2 word3 "
+        assert ran.err.endswith(" · 1 resume\n")
 
 
 def test_progress_goes_to_standard_error_a_line_for_what_is_new(cli):
@@ -195,20 +196,17 @@ def test_usage_sums_what_was_run(cli, client):
 
 
 def test_an_output_that_nobody_reads_any_more_ends_it_quietly_and_cancels(url, client):
-    with started(url, "stream", "tale", "n=999", "pause:=0.02", "--id", "piped") as process:
-        process.stdout.read1()
-        process.stdout.close()
-        assert process.wait(20) == 141
-        assert process.stderr.read() == b""
+    with Piped(url, "stream", "tale", "n=999", "pause:=0.02", "--id", "piped") as command:
+        command.some()
+        assert command.unread() == Ran(141, "", "")
     assert client.executions.get("piped").status == "cancelled"
 
 
 def test_a_tail_that_nobody_reads_any_more_leaves_the_execution_alone(url, client):
     execution_id = client.executions.create("tale", {"n": 999, "pause": 0.02}).execution_id
-    with started(url, "executions", "tail", execution_id) as process:
-        process.stdout.read1()
-        process.stdout.close()
-        assert (process.wait(20), process.stderr.read()) == (141, b"")
+    with Piped(url, "executions", "tail", execution_id) as command:
+        command.some()
+        assert command.unread() == Ran(141, "", "")
     assert client.executions.get(execution_id).status == "running"
     client.executions.cancel(execution_id)
 

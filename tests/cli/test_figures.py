@@ -16,7 +16,7 @@ from machpay.pricing import Pricing
     [
         (Decimal("0.01"), "$0.01"),
         (Decimal("2E-6"), "$0.000002"),
-        (Decimal("0"), "$0"),
+        (Decimal(0), "$0"),
         (Decimal("1E+2"), "$100"),
         (Decimal("1.500"), "$1.5"),
     ],

@@ -1,11 +1,11 @@
 """Ctrl-C: what it does to the execution, what is said, and how the command exits."""
 
+import json
 import re
-import signal
 import threading
 
 from machpay import MachPay
-from tests.cli.running import Terminal, started
+from tests.cli.running import Piped, Terminal
 from tests.cli.scripted import scripted, stream
 from tests.waiting import wait_until
 
@@ -25,24 +25,24 @@ def test_ctrl_c_cancels_the_execution_and_says_so(url, client):
 
 
 def test_what_was_delivered_before_the_cancellation_is_shown_whole(url, client):
-    with started(url, "stream", "tale", "n=999", "pause:=0.01", "--id", "whole") as process:
-        read = process.stdout.read1()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert (read + out).decode() == client.executions.get("whole").text
-    assert err.decode().splitlines()[-1] == "✗ cancelled: whole"
+    with Piped(url, "stream", "tale", "n=999", "pause:=0.01", "--id", "whole") as command:
+        read = command.some()
+        command.interrupt()
+        ran = command.ended()
+    assert ran.code == 130
+    assert read + ran.out == client.executions.get("whole").text
+    assert ran.err.splitlines()[-1] == "✗ cancelled: whole"
 
 
 def test_as_json_the_last_line_says_that_it_was_cancelled(url, client):
-    command = ("stream", "tale", "n=999", "pause:=0.05", "--id", "as-json", "--json")
-    with started(url, *command) as process:
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, b"")
-    assert b'"event":"error"' in out.splitlines()[-1]
-    assert b'"code":"cancelled"' in out.splitlines()[-1]
+    with Piped(url, "stream", "tale", "n=999", "pause:=0.05", "--json") as command:
+        command.some()
+        command.interrupt()
+        ran = command.ended()
+    assert (ran.code, ran.err) == (130, "")
+    last = json.loads(ran.out.splitlines()[-1])
+    assert (last["event"], last["code"]) == ("error", "cancelled")
+    assert status(client, last["cursor"].partition(".")[0]) == "cancelled"
 
 
 def test_ctrl_c_cancels_a_run(url, client):
@@ -104,17 +104,17 @@ def test_an_execution_that_cannot_be_cancelled_is_named():
 
 def test_a_tail_only_stops_reading_and_its_cursor_goes_on_without_a_gap(url, client):
     execution_id = client.executions.create("tale", {"n": 60, "pause": 0.02}).execution_id
-    with started(url, "executions", "tail", execution_id) as process:
-        first = process.stdout.read1()
-        process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    with Piped(url, "executions", "tail", execution_id) as command:
+        first = command.some()
+        command.interrupt()
+        stopped = command.ended()
+    assert stopped.code == 130
     assert status(client, execution_id) in ("running", "completed")
-    told = re.search(r"machpay (executions tail .+)", err.decode())
+    told = re.search(r"machpay (executions tail .+)", stopped.err)
     assert told is not None
-    with started(url, *told[1].split()) as process:
-        after, _ = process.communicate(timeout=20)
-    assert (first + rest + after).decode() == "".join(f"word{n} " for n in range(60))
+    with Piped(url, *told[1].split()) as command:
+        rest = command.ended()
+    assert first + stopped.out + rest.out == "".join(f"word{n} " for n in range(60))
 
 
 def test_ctrl_c_before_any_answer_is_no_traceback():

@@ -53,8 +53,10 @@ def test_no_command_shows_the_help_and_exits_with_2(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["stream", "run", "skills", "usage", "executions show", "executions tail"]
-    + ["executions cancel", "executions create"],
+    [
+        *("stream", "run", "skills", "usage"),
+        *(f"executions {verb}" for verb in ("show", "tail", "cancel", "create")),
+    ],
 )
 def test_every_command_has_a_help_with_an_example_and_the_common_options(command, capsys):
     assert run([*command.split(), "--help"]) == 0
@@ -171,7 +173,7 @@ def test_it_is_made_of_the_public_sdk_alone():
     for path in (ROOT / "machpay" / "cli").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("machpay"):
-                private = [part for part in node.module.split(".") if part.startswith("_")]
+                private = [part for part in (node.module or "").split(".") if part.startswith("_")]
                 assert private == [], f"{path.name} imports {node.module}"
 
 
