@@ -26,10 +26,10 @@ endif
 PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos bench lint format lock
+.PHONY: help setup demo dev test chaos bench docs docs-links lint format lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv, as pinned by requirements.lock
 
@@ -47,6 +47,12 @@ chaos: $(STAMP) ## kill, stop and cut everything and judge what clients saw (SEE
 
 bench: $(STAMP) $(DRAWS) ## measure everything, ours and rivals, into bench/results (ARGS=--quick)
 	@$(BIN)/python -m bench $(ARGS)
+
+docs: $(STAMP) ## build docs/ into a site, build/site, or fail on a dead link
+	@$(BIN)/python -m ops docs
+
+docs-links: $(STAMP) ## look at the links in docs/ to other sites, too (needs internet)
+	@$(BIN)/python -m ops docs --links
 
 lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check .

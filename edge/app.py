@@ -22,6 +22,7 @@ from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
 from machpay.serve.inflight import InFlight
+from machpay.serve.openapi import openapi_route
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> Starlette:
         middleware=[Middleware(Cors), Middleware(InFlight, streams=streams, drain=drain)],
         lifespan=lifespan,
     )
+    app.routes.append(openapi_route(app.routes))
     # A redirect to where the Host header says is somebody else's tool.
     app.router.redirect_slashes = False
     return app

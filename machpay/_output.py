@@ -23,6 +23,10 @@ _SAFE_CHARACTERS: Final = MAX_TEXT_BYTES // 4
 """So many characters are at most MAX_TEXT_BYTES of UTF-8, and at most 1.5 times that in JSON."""
 
 
+class UsageOfAll(Usage, frozen=True):
+    """What all of the output used, that of earlier attempts included: nothing is added to it."""
+
+
 class BadOutput(Exception):
     """A handler yielded something that is not an output."""
 
@@ -129,6 +133,8 @@ class Output:
                     self._counted = (self._counted or 0) + output.tokens
             else:
                 within = True
+                if isinstance(output, UsageOfAll):
+                    self._earlier = 0
                 self._reported = getattr(output, "tokens", None)
             if not within:
                 return False

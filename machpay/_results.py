@@ -44,6 +44,11 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
         streaming: Whether output arrives in pieces.
         pricing: Its price.
         timeout: The longest an execution may run, in s; ``None`` when the server does not say.
+        queue_timeout: The longest it may wait for a worker, in s, if the server says.
+        idle_timeout: The longest it may produce nothing, in s, if the server says.
+        max_output_bytes: The most text and data that it may produce, in bytes, if the server says.
+        on_interrupt: What becomes of an execution that is lost after a part of its output was
+            delivered: ``fail``, ``restart``, ``replay`` or ``continue``.
         live: Whether a worker that has it was seen lately.
     """
 
@@ -53,6 +58,10 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     streaming: bool = True
     pricing: Pricing = Pricing()
     timeout: float | None = None
+    queue_timeout: float | None = None
+    idle_timeout: float | None = None
+    max_output_bytes: int | None = None
+    on_interrupt: str = "fail"
     live: bool = True
 
 

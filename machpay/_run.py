@@ -15,11 +15,20 @@ from machpay._buffer import HandlerFailed
 from machpay._iterate import Batches
 from machpay._output import BadOutput, Output, accept
 from machpay._wire import well_formed
-from machpay.events import ChunkEvent
+from machpay.events import ChunkEvent, ErrorEvent
 from machpay.exceptions import SkillError
 from machpay.skill import Skill, SkillInput
 
-__all__ = ["PLATFORM_CODES", "Completed", "Failed", "Outcome", "Publish", "run"]
+__all__ = [
+    "PLATFORM_CODES",
+    "Completed",
+    "EndedElsewhere",
+    "Failed",
+    "Interrupted",
+    "Outcome",
+    "Publish",
+    "run",
+]
 
 logger = logging.getLogger("machpay.run")
 
@@ -54,6 +63,22 @@ _PUBLISH_CHUNKS: Final = 16
 
 _MAX_MESSAGE: Final = 4096
 _code: Final = re.compile(r"[a-z0-9_]{1,64}")
+
+
+class Interrupted(Exception):
+    """A handler of ours can't go on, and nobody knows how it would have: another attempt must.
+
+    For what stands between a skill and its worker, never for skills: what a lost worker is to an
+    execution, a lost server is to one that is relayed.
+    """
+
+
+class EndedElsewhere(Exception):
+    """A handler of ours relays an execution that ended with this error, in the platform's words."""
+
+    def __init__(self, event: ErrorEvent) -> None:
+        super().__init__(event.code)
+        self.event = event
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -103,7 +128,7 @@ async def run(
     """Run a skill's handler to its end and publish what it yields.
 
     Cancelling this call, or an error from ``publish``, stops the handler and passes through
-    unchanged. Nothing the handler does raises from here.
+    unchanged. Nothing a skill's handler does raises from here.
 
     Args:
         skill: The skill; it must have a handler.
@@ -121,6 +146,7 @@ async def run(
 
     Raises:
         ValueError: The skill has no handler.
+        Interrupted: The handler is one of ours, and says so.
     """
     total = skill.timeout if timeout is None else timeout
     output = Output(streaming=skill.streaming, limit=skill.max_output_bytes, resume=input.resume)
@@ -150,6 +176,8 @@ async def run(
             finally:
                 watchdog.stop()
     except (HandlerFailed, _LimitReached) as ending:
+        if isinstance(ending, HandlerFailed) and isinstance(ending.error, Interrupted):
+            raise ending.error from None
         code, message, retryable = _explain(ending, skill, input, total)
         return Failed(
             code=code,
@@ -237,6 +265,10 @@ def _explain(
         message = well_formed(str(error.message))[:_MAX_MESSAGE]
         logger.info("execution %s of skill %s: %s", input.execution_id, skill.id, error.code)
         return error.code, message, bool(error.retryable)
+    if isinstance(error, EndedElsewhere):
+        message = well_formed(error.event.message)[:_MAX_MESSAGE]
+        logger.info("execution %s of skill %s: %s", input.execution_id, skill.id, error)
+        return error.event.code, message, error.event.retryable
     if isinstance(error, BadOutput):
         logger.error("execution %s of skill %s: %s", input.execution_id, skill.id, error)
     else:

@@ -46,7 +46,7 @@ class ChunkEvent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
         text: The text, never split inside a character. May be empty when ``data`` is the point.
         index: 0, 1, 2, ... within an attempt.
         timestamp: When the worker took it from the handler, in ms since the epoch.
-        data: Any JSON value: the progress of a long task, say. ``None`` when there is none.
+        data: Any JSON value: the progress of a long task, say.
     """
 
     text: str

@@ -8,4 +8,6 @@
 ``cut``      a TCP proxy that drops connections when told to
 ``dev``      ``make dev``
 ``demo``     ``make demo``
+``site``     ``make docs``
+``npm``      Node.js, and packages of a folder
 """

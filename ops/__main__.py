@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey``: the operator's commands."""
+"""``python -m ops dev|demo|valkey|docs|openapi``: the operator's commands."""
 
 import argparse
 import io
@@ -11,6 +11,7 @@ from typing import Final
 
 from ops.demo import demo
 from ops.dev import dev
+from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
 from ops.system import ProcessError
 from ops.valkey import EmbeddedValkey, ValkeyError
 
@@ -32,6 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     valkey.add_argument(
         "--directory", type=Path, help="where to keep the data; left out: thrown away at the end"
     )
+    docs = commands.add_parser("docs", help="build docs/ into a site, or fail on a dead link")
+    docs.add_argument(
+        "--output", type=Path, default=SITE, help="where to; default: %(default)s of the checkout"
+    )
+    docs.add_argument(
+        "--links", action="store_true", help="look at links to other sites instead (needs internet)"
+    )
+    commands.add_parser("openapi", help="write docs/openapi.json, the HTTP API's description")
     return parser
 
 
@@ -46,6 +55,22 @@ def _run_valkey(port: int, directory: Path | None) -> int:
         valkey.wait()
         print(f"Valkey ended. Its log: {valkey.directory}/valkey.log", file=sys.stderr)
         return 1
+
+
+def _build_docs(output: Path, *, links: bool) -> int:
+    if links:
+        check_external_links(output)
+        return 0
+    note = build_site(output)
+    if note:
+        print(note, file=sys.stderr)
+    print(f"The site: {output / 'index.html'}")
+    return 0
+
+
+def _describe_api() -> int:
+    print(f"Written: {describe_api()}")
+    return 0
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:
@@ -73,8 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run_valkey(options.port, options.directory)
         if options.command == "dev":
             dev(options.directory)
+        if options.command == "docs":
+            return _build_docs(options.output, links=options.links)
+        if options.command == "openapi":
+            return _describe_api()
         return demo()
-    except (ProcessError, ValkeyError) as error:
+    except (ProcessError, SiteError, ValkeyError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
 

@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from machpay.serve.executions import SkillInfo
-from machpay.skill import Skill
 from shared.keys import SKILL_TTL_MS, SKILLS, skill_key
 from shared.redis import Client
 
@@ -40,12 +39,12 @@ class Registry:
         self._redis = redis
         self._found: dict[str, tuple[float, SkillInfo]] = {}
 
-    async def announce(self, skills: Iterable[Skill]) -> None:
+    async def announce(self, skills: Iterable[SkillInfo]) -> None:
         """Say that a worker has these skills, now."""
         now = time.time_ns() // 1_000_000
         async with self._redis.pipeline(transaction=False) as pipe:
             for skill in skills:
-                info = msgspec.json.encode(SkillInfo.of(skill))
+                info = msgspec.json.encode(skill)
                 pipe.set(skill_key(skill.id), info, px=SKILL_TTL_MS)
                 pipe.zadd(SKILLS, {skill.id: now})
             pipe.zremrangebyscore(SKILLS, "-inf", now - SKILL_TTL_MS)

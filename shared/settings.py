@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         redis_url: The queue's Redis; also the logs', unless ``log_redis_url`` says otherwise.
         log_redis_url: The logs' Redis. Empty: the same one.
         skills: What a worker runs: ``package.module:name``, comma separated.
+        remote_skills: Skill servers whose skills a worker runs, too: base URLs, comma separated.
         max_jobs: How many executions one worker runs at once.
         lease: How long a worker's right to an execution outlives its last renewal, in s.
         grace: How long running executions may go on after SIGTERM, in s.
@@ -43,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str = "redis://127.0.0.1:6379/0"
     log_redis_url: str = ""
     skills: str = ""
+    remote_skills: str = ""
     max_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 100
     lease: Annotated[float, Meta(ge=2, le=300)] = 10.0
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 25.0

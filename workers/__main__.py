@@ -8,6 +8,7 @@ from typing import Final
 
 from shared.settings import Settings, SettingsError
 from shared.telemetry import configure_logging
+from workers.remote_servers import read_servers
 from workers.service import serve
 from workers.skills import SkillsError, load_skills
 
@@ -29,12 +30,13 @@ def main() -> int:
     try:
         settings = Settings.from_environ(os.environ)
         configure_logging(settings.log_level)
-        skills = load_skills(settings.skills)
+        remote = read_servers(settings.remote_skills)
+        skills = {} if remote and not settings.skills else load_skills(settings.skills)
     except (SettingsError, SkillsError) as error:
         sys.stderr.write(f"machpay worker: {error}\n")
         return 2
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve(settings, skills))
+        runner.run(serve(settings, skills, remote))
         # All is handed over. What is left are handlers that swallow their cancellation, and they
         # must not keep the process.
         last_resort = threading.Timer(LEFTOVERS, os._exit, (0,))

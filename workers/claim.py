@@ -3,13 +3,13 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from machpay._endings import TIMEOUT, WORKER_LOST
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import ErrorEvent, StartEvent
-from machpay.skill import Resume, Skill
+from machpay.skill import OnInterrupt, Resume, Skill
 from shared.log import CLAIM, HANDOVER, RUNNING_MARGIN, EventLog, Mark, NewEvent
 from shared.patience import patiently
 from shared.refusals import Ended, Expired, Fenced, LogError
@@ -20,6 +20,9 @@ from workers.past import Past, Transcript
 logger: Final = logging.getLogger("machpay.claim")
 
 T = TypeVar("T")
+
+Policy: TypeAlias = Callable[[str], Awaitable[OnInterrupt]]
+"""Tells what becomes of an execution of which a part was delivered, by its id."""
 
 MAX_ATTEMPTS: Final = 3
 """How many workers an execution may lose before it is given up (a handler that kills its worker
@@ -68,13 +71,18 @@ class Claim(NamedTuple):
 
 
 async def claim(
-    log: EventLog, leases: Leases, execution_id: str, skill: Skill, terms: Terms
+    log: EventLog,
+    leases: Leases,
+    execution_id: str,
+    skill: Skill,
+    terms: Terms,
+    policy: Policy | None = None,
 ) -> Claim | None:
     """Claim an execution for this worker.
 
     The first attempt takes one round trip. A later one looks at what its predecessors left: when no
     chunk was delivered the execution runs again and nobody notices; else the skill's
-    ``on_interrupt`` decides.
+    ``on_interrupt``, or ``policy``, decides.
 
     Args:
         log: The event logs.
@@ -82,6 +90,7 @@ async def claim(
         execution_id: The execution.
         skill: What runs.
         terms: What was agreed at the start.
+        policy: Asked, before a later attempt only, what becomes of what was delivered.
 
     Returns:
         ``None`` when there is nothing to run: the execution ended, expired or was given up.
@@ -100,17 +109,17 @@ async def claim(
         if not await _patiently(execution_id, lambda: leases.holds(execution_id)):
             logger.warning("%s: another worker picked it meanwhile", execution_id)
             return None
-        return await _inherit(log, execution_id, mark, skill, terms, ttl)
+        past = Past(skill.on_interrupt if policy is None else await policy(execution_id))
+        return await _inherit(log, execution_id, mark, past, terms, ttl)
     return Claim(execution_id, first.attempt, first.seq + 1)
 
 
 async def _inherit(
-    log: EventLog, execution_id: str, mark: NewEvent, skill: Skill, terms: Terms, ttl: float
+    log: EventLog, execution_id: str, mark: NewEvent, past: Past, terms: Terms, ttl: float
 ) -> Claim | None:
     """Claim an execution that others have begun; or end it, if that is what became of it."""
-    past = Past(skill.on_interrupt)
     await _patiently(execution_id, lambda: past.read(log, execution_id))
-    verdict = _verdict(past, past.lost, skill, terms)
+    verdict = _verdict(past, past.lost, terms)
     if verdict is None and not past.ended:
         least = attempt_at(terms, time.time())
         place = await _patiently(
@@ -120,10 +129,10 @@ async def _inherit(
             return None
         # Nobody else writes any more: what came between the look and the claim is the last of it.
         await _patiently(execution_id, lambda: past.read(log, execution_id))
-        verdict = _verdict(past, past.lost - 1, skill, terms)
+        verdict = _verdict(past, past.lost - 1, terms)
         if verdict is None and not past.ended:
             return await _claimed(
-                log, Claim(execution_id, place.attempt, place.seq + 1), past, skill
+                log, Claim(execution_id, place.attempt, place.seq + 1), past, terms
             )
     if verdict is not None and not past.ended:
         logger.warning("%s: %s after %d lost workers", execution_id, verdict.code, past.lost)
@@ -131,27 +140,29 @@ async def _inherit(
     return None
 
 
-def _verdict(past: Past, lost: int, skill: Skill, terms: Terms) -> ErrorEvent | None:
+def _verdict(past: Past, lost: int, terms: Terms) -> ErrorEvent | None:
     """Decide whether an execution is over because of what happened to it; ``None``: it goes on."""
     if lost >= MAX_ATTEMPTS:
         return WORKER_LOST
     if _spent(past) >= terms.timeout:
         return TIMEOUT
-    if past.chunks and skill.on_interrupt == "fail":
+    if past.chunks and past.policy == "fail":
         return WORKER_LOST
     return None
 
 
-async def _claimed(log: EventLog, mine: Claim, past: Past, skill: Skill) -> Claim | None:
-    """Make of a claim what the skill's policy says."""
+async def _claimed(log: EventLog, mine: Claim, past: Past, terms: Terms) -> Claim | None:
+    """Make of a claim what the policy says."""
     mine = mine._replace(spent=_spent(past), ordinal=past.claims)
     if not past.chunks:
         return mine
-    if skill.on_interrupt == "continue":
+    if past.policy == "continue":
         return mine._replace(resume=past.resume())
-    if skill.on_interrupt == "replay":
+    if past.policy == "replay":
         return mine._replace(replay=past.transcript)
-    start = StartEvent(execution_id=mine.execution_id, skill_id=skill.id, attempt=mine.ordinal)
+    start = StartEvent(
+        execution_id=mine.execution_id, skill_id=terms.skill_id, attempt=mine.ordinal
+    )
     place = Position(mine.attempt, mine.next_seq)
     events: list[NewEvent] = [("start", encode_payload(start))]
     try:

@@ -12,7 +12,7 @@ from arq import Retry
 from redis.exceptions import RedisError
 
 from machpay._endings import INTERNAL, LOG_LOST
-from machpay._run import run
+from machpay._run import Interrupted, run
 from machpay._wire import encode_payload
 from machpay.skill import Skill, SkillInput
 from shared.cancellation import cancelled
@@ -28,6 +28,7 @@ from workers.claim import Claim, claim, hand_over
 from workers.desertion import end_when_deserted
 from workers.leases import Leases
 from workers.publisher import Publisher
+from workers.remote_skill import RemoteSkill
 from workers.replay import Replay
 from workers.settle import settle
 
@@ -38,6 +39,9 @@ ELSEWHERE: Final = 1.0
 
 AWAY: Final = 1.0
 """When a job that could not be brought to its end is due again, in s."""
+
+INTERRUPTED: Final = 0.5
+"""When a job whose remote server was lost is due again, in s."""
 
 HAND_OVER_WITHIN: Final = 1.0
 """How long a worker that is shut down tries to note that it hands an execution over, in s."""
@@ -172,13 +176,18 @@ class Executor:
         if skill is None:
             logger.warning("%s: no skill %r here", execution_id, terms.skill_id)
             raise Retry(defer=ELSEWHERE)
-        mine.claim = await claim(self._log, self._leases, execution_id, skill, terms)
+        remote = skill if isinstance(skill, RemoteSkill) else None
+        policy = None if remote is None else remote.policy
+        mine.claim = await claim(self._log, self._leases, execution_id, skill, terms, policy)
+        end = None
         if mine.claim is not None:
             end = await self._attempt(skill, data, terms, mine)
-            if end is not None:
-                await self._ledger.record(Row.of(execution_id, terms, *end))
-                return
-        await self._settle(execution_id)
+        if end is not None:
+            await self._ledger.record(Row.of(execution_id, terms, *end))
+        else:
+            await self._settle(execution_id)
+        if remote is not None:
+            await remote.ended(execution_id)
 
     async def _attempt(
         self, skill: Skill, data: dict[str, Any], terms: Terms, mine: _Run
@@ -190,7 +199,11 @@ class Executor:
         except BaseExceptionGroup as group:
             refused, rest = group.split((LogError, Stopped))
             if refused is None:
-                raise
+                if group.subgroup(Interrupted) is None:
+                    raise
+                # The attempt counts as lost, and the next one sees what becomes of its output.
+                logger.warning("%s: interrupted: %r", mine.claim.execution_id, _leaves(group))
+                raise Retry(defer=INTERRUPTED) from group
             # Whatever else went wrong: without the log there is nothing of ours to end.
             execution_id = mine.claim.execution_id
             if rest is not None:

@@ -48,9 +48,10 @@ class Past:
     """What earlier attempts left, gathered entry by entry.
 
     Args:
-        policy: What the skill does about it; only what that needs is kept.
+        policy: What is done about it; only what that needs is kept.
 
     Attributes:
+        policy: As given.
         top: The newest entry; the origin when there is no log.
         ended: The terminal event is there.
         claims: How many attempts there were.
@@ -69,7 +70,7 @@ class Past:
         self.chunks = 0
         self.transcript = Transcript()
         self._texts: list[str] = []
-        self._policy = policy
+        self.policy = policy
 
     async def read(self, log: EventLog, execution_id: str) -> None:
         """Read on to the log's end.
@@ -108,9 +109,9 @@ class Past:
         self.ended = entry.terminal
 
     def _keep(self, entry: Entry) -> None:
-        if self._policy == "replay":
+        if self.policy == "replay":
             self.transcript.add(_chunk.decode(entry.data))
-        elif self._policy == "continue":
+        elif self.policy == "continue":
             self._texts.append(_chunk.decode(entry.data).text)
 
     def resume(self) -> Resume:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final, cast
 
 from arq.typing import WorkerCoroutine
@@ -19,19 +20,24 @@ from shared.settings import Settings
 from workers.announce import announce, keep_announcing
 from workers.execute import Executor
 from workers.leases import Leases
+from workers.remote_servers import RemoteServers
 from workers.stops import listen_for_stops
 from workers.worker import Worker
 
 logger: Final = logging.getLogger("machpay.worker")
 
 
-async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
+async def serve(
+    settings: Settings, skills: dict[str, Skill], remote_servers: Sequence[str] = ()
+) -> None:
     """Run a worker until SIGTERM or SIGINT.
 
     Args:
         settings: The process's settings.
-        skills: What it runs, by id.
+        skills: What it runs itself, by id.
+        remote_servers: Base URLs of servers whose skills it runs, too.
     """
+    servers = RemoteServers([*remote_servers], skills)
     queue = connect_queue(settings.redis_url)
     log_redis = connect(settings.logs_url)
     log = EventLog(log_redis, retention=settings.retention)
@@ -54,7 +60,7 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(worker.async_run(), name="worker")
-            announcing = tasks.create_task(_announce(registry, skills), name="announce skills")
+            announcing = tasks.create_task(_announce(registry, servers), name="announce skills")
             stops = listen_for_stops(queue, leases.token, executor.stop)
             listening = tasks.create_task(stops, name="stops")
             await asyncio.wait([running])
@@ -62,10 +68,13 @@ async def serve(settings: Settings, skills: dict[str, Skill]) -> None:
             listening.cancel()
     finally:
         await worker.close()
+        await servers.close()
         await log_redis.aclose()
 
 
-async def _announce(registry: Registry, skills: dict[str, Skill]) -> None:
-    await announce(registry, skills.values())
-    logger.info("ready: %s", ", ".join(skills))
-    await keep_announcing(registry, skills.values())
+async def _announce(registry: Registry, servers: RemoteServers) -> None:
+    # First what needs nobody else: a server that does not answer must not hold it up.
+    await announce(registry, servers)
+    own = [skill.id for skill in servers.announced()]
+    logger.info("ready: %s", ", ".join(own) or "no skills of its own")
+    await keep_announcing(registry, servers)

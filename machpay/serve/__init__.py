@@ -10,4 +10,5 @@
 ``presence``    who reads it
 ``bars``        which were cancelled before they were started
 ``server``      ``skill.serve()``
+``openapi``     ``/openapi.json``: ``operations``, ``refusals`` and ``schemas`` are its parts
 """

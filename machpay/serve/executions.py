@@ -58,6 +58,8 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
         timeout: The longest an execution may run, in s.
         queue_timeout: The longest it may wait for a worker, in s.
         idle_timeout: The longest it may produce nothing, in s.
+        max_output_bytes: The most text and data that it may produce, in bytes.
+        on_interrupt: What becomes of an execution that is lost after a part was delivered.
         live: Whether a worker that has it was seen lately.
     """
 
@@ -69,6 +71,8 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 3600.0
     queue_timeout: float = 300.0
     idle_timeout: float = 300.0
+    max_output_bytes: int = 16 << 20
+    on_interrupt: str = "fail"
     live: bool = True
 
     @classmethod
@@ -83,6 +87,8 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
             timeout=skill.timeout,
             queue_timeout=skill.queue_timeout,
             idle_timeout=skill.idle_timeout,
+            max_output_bytes=skill.max_output_bytes,
+            on_interrupt=skill.on_interrupt,
         )
 
 

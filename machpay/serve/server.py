@@ -14,6 +14,7 @@ from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
+from machpay.serve.openapi import openapi_route
 from machpay.serve.requests import MAX_BODY_BYTES
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
@@ -69,6 +70,7 @@ def create_app(
         ],
         lifespan=lifespan,
     )
+    app.routes.append(openapi_route(app.routes))
     # A redirect to where the Host header says is somebody else's tool.
     app.router.redirect_slashes = False
     return app

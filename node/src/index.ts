@@ -1,1 +1,3 @@
-export { VERSION } from './version.js';
+/** `@machpay/sdk`: run skills and stream their output. */
+
+export * from './browser.js';

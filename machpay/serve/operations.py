@@ -1,0 +1,319 @@
+"""The operations of the HTTP API, as the OpenAPI document has them: one for each route and method."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from machpay.serve.refusals import refusals
+from machpay.serve.schemas import REFERENCE
+
+Json: TypeAlias = dict[str, Any]
+
+BOTH: Final = ("edge", "skill server")
+EDGE: Final = ("edge",)
+
+CURSOR: Final = r"^[A-Za-z0-9_~-]{1,64}\.(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,14})$"
+
+_UNNAMED: Final = "Chunks have no `event:` line, so that `onmessage` of an `EventSource` gets them."
+
+_RESUMED_BY_GET: Final = (
+    "The cursor is the last event's: nothing follows, and an `EventSource` stops."
+)
+
+_PAYLOADS: Final = {
+    "start": {"$ref": f"{REFERENCE}StartEvent"},
+    "chunk": {"$ref": f"{REFERENCE}ChunkEvent"},
+    "end": {"$ref": f"{REFERENCE}EndEvent"},
+    "error": {"$ref": f"{REFERENCE}ErrorEvent"},
+}
+
+_REPLAYED: Final[Json] = {
+    "Idempotency-Replayed": {
+        "description": "`true` when the same start was made before: this is its execution.",
+        "schema": {"const": "true"},
+    }
+}
+
+_LOCATION: Final[Json] = {
+    "Location": {
+        "description": "The same as `status_url`.",
+        "schema": {"type": "string"},
+    }
+}
+
+
+def _parameter(
+    name: str, where: str, description: str, schema: Json, *, required: bool = False
+) -> Json:
+    found = {"name": name, "in": where, "description": description, "schema": schema}
+    return {**found, "required": True} if required else found
+
+
+_EXECUTION_ID: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9_~-]{1,64}$"}
+_CHOSEN_ID: Final[Json] = {"type": "string", "pattern": "^(?!exec_)[A-Za-z0-9_~-]{1,64}$"}
+_KEY: Final[Json] = {"type": "string", "pattern": "^[ -~]{1,255}$"}
+_CURSOR: Final[Json] = {"type": "string", "pattern": CURSOR}
+_DAY: Final[Json] = {"type": "string", "format": "date"}
+
+PARAMETERS: Final[Json] = {
+    "skill_id": _parameter("skill_id", "path", "The skill.", {"type": "string"}, required=True),
+    "execution_id": _parameter(
+        "execution_id", "path", "The execution.", _EXECUTION_ID, required=True
+    ),
+    "chosen_id": _parameter(
+        "execution_id",
+        "path",
+        "An id of your own; those that begin with `exec_` are the server's to mint.",
+        _CHOSEN_ID,
+        required=True,
+    ),
+    "Last-Event-ID": _parameter(
+        "Last-Event-ID",
+        "header",
+        "The cursor of the last event that arrived. **With it a request resumes, and starts nothing.**",
+        _CURSOR,
+    ),
+    "last_event_id": _parameter(
+        "last_event_id",
+        "query",
+        "The same, for a first request that can't set headers. The header wins.",
+        _CURSOR,
+    ),
+    "Idempotency-Key": _parameter(
+        "Idempotency-Key",
+        "header",
+        "The name of this start, a random UUID say: the same again is the same execution.",
+        _KEY,
+    ),
+    "idempotency_key": _parameter(
+        "idempotency_key",
+        "query",
+        "The same, for an `EventSource`, which can't set headers. The header wins.",
+        _KEY,
+    ),
+    "skill": _parameter(
+        "skill",
+        "query",
+        "The skill; left out: the server's default (`MACHPAY_DEFAULT_SKILL`), or its only one.",
+        {"type": "string"},
+    ),
+    "input": {
+        **_parameter(
+            "input",
+            "query",
+            "Everything else in the query is the input, each value a text: `?prompt=...`.",
+            {"type": "object", "additionalProperties": {"type": "string"}},
+        ),
+        "style": "form",
+        "explode": True,
+    },
+    "from": _parameter("from", "query", "The first day, in UTC; left out: 30 days back.", _DAY),
+    "to": _parameter("to", "query", "The last day, included; left out: today.", _DAY),
+    "usage_skill": _parameter("skill", "query", "Only this skill.", {"type": "string"}),
+    "group_by": _parameter(
+        "group_by", "query", "Sums of what, beside the total.", {"enum": ["day", "skill"]}
+    ),
+}
+
+_RESUME: Final = ("Last-Event-ID", "last_event_id")
+
+
+def _operation(  # noqa: PLR0913 - a declaration: all of them are named
+    tag: str,
+    name: str,
+    summary: str,
+    *,
+    parameters: Iterable[str] = (),
+    body: Json | None = None,
+    answers: Mapping[str, Json],
+    refused: Iterable[str] = (),
+    about: str = "",
+    served_by: Sequence[str] = BOTH,
+) -> Json:
+    made: Json = {"tags": [tag], "operationId": name, "summary": summary}
+    if about:
+        made["description"] = about
+    if listed := [{"$ref": f"#/components/parameters/{key}"} for key in parameters]:
+        made["parameters"] = listed
+    if body is not None:
+        made["requestBody"] = body
+    made["responses"] = {**answers, **refusals(refused)}
+    made["x-served-by"] = list(served_by)
+    return made
+
+
+def _body(schema: Json, *, required: bool = True) -> Json:
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+def _json(description: str, name: str, headers: Json | None = None) -> Json:
+    content = {"application/json": {"schema": {"$ref": REFERENCE + name}}}
+    made: Json = {"description": description, "content": content}
+    return {**made, "headers": headers} if headers else made
+
+
+def _events(about: str = "", headers: Json | None = None) -> Json:
+    content = {"schema": {"type": "string"}, "x-event-payloads": _PAYLOADS}
+    made: Json = {
+        "description": f"Server-sent events, up to `end` or `error`. {about}".strip(),
+        "content": {"text/event-stream": content},
+    }
+    return {**made, "headers": headers} if headers else made
+
+
+_EMPTY: Final = "Empty, closed at once, when the cursor is the last event's."
+_START_REFUSED: Final = (
+    *("bad_request", "not_supported", "skill_not_found", "request_timeout", "body_too_large"),
+    *("idempotency_mismatch", "internal", "unavailable", "draining", "overloaded"),
+)
+_RESUME_REFUSED: Final = ("bad_cursor", "execution_not_found")
+_READ_REFUSED: Final = ("execution_not_found", "internal", "unavailable")
+_START: Final = {"$ref": f"{REFERENCE}Start"}
+
+
+def _skills() -> Json:
+    listed = _operation(
+        *("skills", "listSkills", "List the skills"),
+        answers={"200": _json("The live registry.", "SkillList")},
+        refused=["internal", "unavailable"],
+    )
+    shown = _operation(
+        *("skills", "showSkill", "Show a skill"),
+        parameters=["skill_id"],
+        answers={"200": _json("The skill.", "SkillInfo")},
+        refused=["skill_not_found", "internal", "unavailable"],
+    )
+    streamed = _operation(
+        *("skills", "streamSkill", "Start a skill, and stream it"),
+        about="With a cursor it resumes instead: a client that repeats its request pays once.",
+        parameters=["skill_id", "Idempotency-Key", *_RESUME],
+        body=_body(_START),
+        answers={"200": _events(_EMPTY, _REPLAYED)},
+        refused=[*_START_REFUSED, *_RESUME_REFUSED],
+    )
+    started = _operation(
+        *("skills", "startSkill", "Start a skill in the background"),
+        parameters=["skill_id", "Idempotency-Key"],
+        body=_body(_START),
+        answers={"202": _json("It is started.", "Accepted", {**_REPLAYED, **_LOCATION})},
+        refused=_START_REFUSED,
+    )
+    return {
+        "/v1/skills": {"get": listed},
+        "/v1/skills/{skill_id}": {"get": shown},
+        "/v1/skills/{skill_id}/stream": {"post": streamed},
+        "/v1/skills/{skill_id}/executions": {"post": started},
+    }
+
+
+def _executions() -> Json:
+    shown = _operation(
+        *("executions", "showExecution", "Show an execution"),
+        about="All text so far, and the cursor where it ends: tail the stream from there.",
+        parameters=["execution_id"],
+        answers={"200": _json("The execution as it stands.", "ExecutionInfo")},
+        refused=_READ_REFUSED,
+    )
+    put = _operation(
+        *("executions", "putExecution", "Start an execution under an id of your own"),
+        about="In the background; streamed if `Accept` names `text/event-stream`, and then resumed "
+        "with a cursor. The id is the idempotency key.",
+        parameters=["chosen_id", *_RESUME],
+        body=_body({"$ref": f"{REFERENCE}NamedStart"}),
+        answers={
+            "200": _events(_EMPTY, _REPLAYED),
+            "202": _json("It is started.", "Accepted", {**_REPLAYED, **_LOCATION}),
+        },
+        refused=[*_START_REFUSED, *_RESUME_REFUSED],
+    )
+    streamed = _operation(
+        *("executions", "streamExecution", "Stream an execution"),
+        about="From its beginning, or from a cursor. What is temporary is no status here: the answer "
+        "is `200`, a line `retry: <ms>`, and a close.",
+        parameters=["execution_id", *_RESUME],
+        answers={"200": _events(), "204": {"description": _RESUMED_BY_GET}},
+        refused=["bad_cursor", "execution_not_found", "internal"],
+    )
+    cancelled = _operation(
+        *("executions", "cancelExecution", "Stop an execution"),
+        about="Harmless to repeat. An id of your own may be stopped before it is started.",
+        parameters=["execution_id"],
+        answers={"200": _json("It has ended, or will as it begins.", "Cancelled")},
+        refused=_READ_REFUSED,
+    )
+    return {
+        "/v1/executions/{execution_id}": {"get": shown, "put": put},
+        "/v1/executions/{execution_id}/stream": {"get": streamed},
+        "/v1/executions/{execution_id}/cancel": {"post": cancelled},
+    }
+
+
+def _usage() -> Json:
+    usage = _operation(
+        *("usage", "showUsage", "Sum up the ledger"),
+        about="By the day, in UTC, on which executions started; at most 366 days.",
+        parameters=["from", "to", "usage_skill", "group_by"],
+        answers={"200": _json("The sums.", "UsageReport")},
+        refused=["bad_request", "internal", "unavailable"],
+        served_by=EDGE,
+    )
+    return {"/v1/usage": {"get": usage}}
+
+
+def _browser() -> Json:
+    refused = (*_START_REFUSED, *_RESUME_REFUSED, "forbidden")
+    by_query = _operation(
+        *("browser", "streamByQuery", "Start, and stream to an EventSource"),
+        parameters=["skill", "idempotency_key", "Idempotency-Key", *_RESUME, "input"],
+        answers={"200": _events(_UNNAMED), "204": {"description": _RESUMED_BY_GET}},
+        # It starts after its headers: what is refused then is an `error` event, or a `retry:`.
+        refused=[code for code in refused if code not in ("body_too_large", "request_timeout")],
+        about="What is refused once the answer has begun is an `error` event without an id.",
+    )
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    answer = _events(
+        f"{_UNNAMED} Without `text/event-stream` in `Accept`, the answer is the bare text, "
+        "cut short when the execution does not complete."
+    )
+    by_body = _operation(
+        *("browser", "streamByBody", "Start, and stream text to fetch"),
+        parameters=["skill", "Idempotency-Key", "idempotency_key", *_RESUME, "input"],
+        body=_body({"type": "object", "description": "The input."}),
+        answers={"200": {**answer, "content": {**text, **answer["content"]}}},
+        refused=refused,
+    )
+    return {"/api/stream": {"get": by_query, "post": by_body}}
+
+
+def _operations() -> Json:
+    return {
+        "/healthz": {
+            "get": _operation(
+                *("operations", "healthz", "Ask whether the process lives"),
+                answers={"200": _json("It does.", "Health")},
+            )
+        },
+        "/readyz": {
+            "get": _operation(
+                *("operations", "readyz", "Ask whether the process can serve"),
+                answers={"200": _json("It can.", "Health")},
+                refused=["unavailable", "draining"],
+                served_by=EDGE,
+            )
+        },
+        "/openapi.json": {
+            "get": _operation(
+                *("operations", "openapi", "Get this document, of what this server serves"),
+                answers={
+                    "200": {
+                        "description": "The document.",
+                        "content": {"application/json": {"schema": {"type": "object"}}},
+                    }
+                },
+            )
+        },
+    }
+
+
+def paths() -> Json:
+    """Make the paths of everything that edges and skill servers serve."""
+    return {**_skills(), **_executions(), **_usage(), **_browser(), **_operations()}

@@ -1,0 +1,55 @@
+"""The answers that refuse a request, as the OpenAPI document has them; ``docs/errors.md`` lists them, too."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from machpay.serve.schemas import REFERENCE
+
+REFUSALS: Final[dict[str, tuple[int, str]]] = {
+    "bad_request": (
+        400,
+        "the body is not a JSON object, or a key, an id or a parameter is not what it must be",
+    ),
+    "not_supported": (400, "the body asks for something that this server can't do yet"),
+    "bad_cursor": (400, "the last event id is not a cursor, or one of another execution"),
+    "forbidden": (403, "a page of another site can't start anything here"),
+    "skill_not_found": (404, "there is no such skill"),
+    "execution_not_found": (404, "unknown, expired, or not yours"),
+    "request_timeout": (408, "the body took too long to arrive"),
+    "body_too_large": (413, "the body is over the server's limit, 1 MiB by default"),
+    "idempotency_mismatch": (422, "the key or id was used to start something else"),
+    "internal": (500, "a fault of ours"),
+    "unavailable": (503, "the store can't be reached, or too much is asked for at once"),
+    "draining": (503, "this server is shutting down; another one serves"),
+    "overloaded": (503, "a skill server runs as many executions as it may"),
+}
+"""By code: the status, and why."""
+
+_RETRY_AFTER: Final = {
+    "Retry-After": {
+        "description": "When to try again, in s; `/readyz` does not say.",
+        "schema": {"type": "integer"},
+    }
+}
+
+
+def refusals(codes: Iterable[str]) -> dict[str, Any]:
+    """Make the answers of an operation that refuse, by status.
+
+    Args:
+        codes: What it may be refused for.
+    """
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(REFUSALS[code][0], []).append(code)
+    return {str(status): _answer(status, by_status[status]) for status in sorted(by_status)}
+
+
+def _answer(status: int, codes: list[str]) -> dict[str, Any]:
+    one_of = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
+    schema = {"allOf": [{"$ref": f"{REFERENCE}ErrorBody"}, one_of]}
+    answer: dict[str, Any] = {
+        "description": "\n".join(f"* `{code}`: {REFUSALS[code][1]}" for code in codes),
+        "content": {"application/json": {"schema": schema}},
+    }
+    return {**answer, "headers": _RETRY_AFTER} if status == 503 else answer

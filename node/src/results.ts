@@ -1,0 +1,216 @@
+/** What the client returns beside streams. Unknown members are ignored: a newer server may add some. */
+
+import { streamError } from './errors.js';
+import type { Summary } from './events.js';
+import { hasType, type JsonObject, nullable, optional, record, records } from './json.js';
+import { checkedExecutionId } from './position.js';
+
+/** A completed execution. */
+export interface Result {
+  /** The whole output. */
+  readonly text: string;
+  /** What it used and what it cost. */
+  readonly summary: Summary;
+  /** The execution. */
+  readonly executionId: string;
+}
+
+/** An execution that was started in the background. */
+export interface Started {
+  /** Its id: `client.executions.stream(executionId)` reads it. */
+  readonly executionId: string;
+  /** What it runs. */
+  readonly skillId: string;
+}
+
+/** A skill's price, in USD. */
+export interface SkillPricing {
+  /** Once per execution. */
+  readonly baseUsd: number;
+  /** Per output token. */
+  readonly perTokenUsd: number;
+  /** Per second from the claim by a worker to the end. */
+  readonly perSecondUsd: number;
+}
+
+/** A skill as the server lists it. */
+export interface SkillInfo {
+  readonly id: string;
+  /** For people. */
+  readonly name: string;
+  /** For people. */
+  readonly description: string;
+  /** Whether output arrives in pieces. */
+  readonly streaming: boolean;
+  /** Its price. */
+  readonly pricing: SkillPricing;
+  /** The longest an execution may run, in s; `null` when the server does not say. */
+  readonly timeout: number | null;
+  /** Whether a worker that has it was seen lately. */
+  readonly live: boolean;
+}
+
+/** Where an execution is. A newer server may know more words. */
+export type ExecutionStatus =
+  | 'queued'
+  | 'running'
+  | 'completed'
+  | 'failed'
+  | 'cancelled'
+  | (string & {});
+
+/** Why an execution failed: what its `error` event says. */
+export interface ExecutionError {
+  /** A stable snake_case word. */
+  readonly code: string;
+  /** One sentence for people. */
+  readonly message: string;
+}
+
+/** An execution as it stands. */
+export interface Execution {
+  readonly executionId: string;
+  /** What it runs. */
+  readonly skillId: string;
+  readonly status: ExecutionStatus;
+  /** The attempt that runs or ran last; 0 before the first. */
+  readonly attempt: number;
+  /** All text so far, of the attempt that counts. */
+  readonly text: string;
+  /** Where `text` ends: `client.executions.stream(executionId, { cursor })` goes on from there. */
+  readonly cursor: string | null;
+  /** When it was started, in ms since the epoch. */
+  readonly createdAt: number | null;
+  /** Output tokens, once completed. */
+  readonly tokensUsed: number | null;
+  /** The cost in USD, once completed. */
+  readonly costUsd: number | null;
+  /** From the claim by a worker to the end in ms, once completed. */
+  readonly durationMs: number | null;
+  /** Why it failed, if it did. */
+  readonly error: ExecutionError | null;
+}
+
+/** What executions used and cost, summed. */
+export interface UsageSum {
+  /** How many they were. */
+  readonly executions: number;
+  /** Output tokens. */
+  readonly tokensUsed: number;
+  /** The cost, in USD. */
+  readonly costUsd: number;
+  /** From the claim by a worker to the end, in ms. */
+  readonly durationMs: number;
+}
+
+/** The sum of one day, or of one skill. */
+export interface UsageGroup extends UsageSum {
+  /** The day (`YYYY-MM-DD`, UTC), or the skill's id. */
+  readonly key: string;
+}
+
+/** What an account used over some days. */
+export interface UsageReport {
+  /** The first day, `YYYY-MM-DD`, UTC. */
+  readonly from: string;
+  /** The last day. */
+  readonly to: string;
+  /** The sum over all of them. */
+  readonly total: UsageSum;
+  /** By day or skill, as asked for; else empty. */
+  readonly groups: readonly UsageGroup[];
+}
+
+/** Decode the list of skills. */
+export function readSkills({ skills }: JsonObject): SkillInfo[] {
+  return records(skills, "'skills'").map(readSkill);
+}
+
+/** Decode a skill. */
+export function readSkill(body: JsonObject): SkillInfo {
+  const { pricing = {} } = body;
+  return {
+    id: hasType(body, 'id', 'string'),
+    name: optional(body, 'name', 'string', ''),
+    description: optional(body, 'description', 'string', ''),
+    streaming: optional(body, 'streaming', 'boolean', true),
+    pricing: readPricing(record(pricing, "'pricing'")),
+    timeout: nullable(body, 'timeout', 'number'),
+    live: optional(body, 'live', 'boolean', true),
+  };
+}
+
+function readPricing(body: JsonObject): SkillPricing {
+  return {
+    baseUsd: optional(body, 'base_usd', 'number', 0),
+    perTokenUsd: optional(body, 'per_token_usd', 'number', 0),
+    perSecondUsd: optional(body, 'per_second_usd', 'number', 0),
+  };
+}
+
+/** Decode an execution. */
+export function readExecution(body: JsonObject): Execution {
+  const { error = null } = body;
+  return {
+    executionId: hasType(body, 'execution_id', 'string'),
+    skillId: optional(body, 'skill_id', 'string', ''),
+    status: hasType(body, 'status', 'string'),
+    attempt: optional(body, 'attempt', 'integer', 0),
+    text: optional(body, 'text', 'string', ''),
+    cursor: nullable(body, 'cursor', 'string'),
+    createdAt: nullable(body, 'created_at', 'integer'),
+    tokensUsed: nullable(body, 'tokens_used', 'integer'),
+    costUsd: nullable(body, 'cost_usd', 'number'),
+    durationMs: nullable(body, 'duration_ms', 'integer'),
+    error: error === null ? null : readExecutionError(record(error, "'error'")),
+  };
+}
+
+function readExecutionError(body: JsonObject): ExecutionError {
+  return { code: hasType(body, 'code', 'string'), message: hasType(body, 'message', 'string') };
+}
+
+/** Decode the answer to a start in the background. */
+export function readStarted(body: JsonObject): Started {
+  const executionId = checkedExecutionId(hasType(body, 'execution_id', 'string'));
+  return { executionId, skillId: optional(body, 'skill_id', 'string', '') };
+}
+
+/** Decode a report of usage. */
+export function readUsage(body: JsonObject): UsageReport {
+  const { total, groups } = body;
+  return {
+    from: hasType(body, 'from', 'string'),
+    to: hasType(body, 'to', 'string'),
+    total: readSum(record(total, "'total'")),
+    groups: records(groups, "'groups'").map((group) => ({
+      key: hasType(group, 'key', 'string'),
+      ...readSum(group),
+    })),
+  };
+}
+
+function readSum(body: JsonObject): UsageSum {
+  return {
+    executions: hasType(body, 'executions', 'integer'),
+    tokensUsed: hasType(body, 'tokens_used', 'integer'),
+    costUsd: hasType(body, 'cost_usd', 'number'),
+    durationMs: hasType(body, 'duration_ms', 'integer'),
+  };
+}
+
+/**
+ * Make what decodes the body of an answer. It throws the `StreamError` `bad_response`.
+ *
+ * @param read - Reads the JSON object.
+ */
+export function answer<T>(read: (body: JsonObject) => T): (body: Uint8Array) => T {
+  return (body) => {
+    try {
+      return read(record(JSON.parse(new TextDecoder().decode(body)), 'the answer'));
+    } catch (cause) {
+      const message = `the answer cannot be decoded: ${String(cause)}`;
+      throw streamError('bad_response', message, { cause });
+    }
+  };
+}

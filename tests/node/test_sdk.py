@@ -1,0 +1,15 @@
+"""The SDK for Node.js: its own checks and tests, against an edge, a worker and a Valkey."""
+
+from ops.npm import Node
+from ops.system import System
+from tests.node.npm import run
+
+
+def test_its_style_and_its_types(node: Node) -> None:
+    run(node, "check")
+
+
+def test_its_tests_pass_and_none_is_skipped(node: Node, system: System) -> None:
+    printed = run(node, "test", MACHPAY_BASE_URL=system.url, NO_PROXY="127.0.0.1")
+    assert "\n# fail 0\n" in printed
+    assert "\n# skipped 0\n" in printed
