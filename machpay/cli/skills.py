@@ -1,0 +1,79 @@
+"""``machpay skills``: what can be run."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from machpay import SkillInfo
+from machpay.cli.failures import OK
+from machpay.cli.figures import limit, price
+from machpay.cli.screen import visible
+from machpay.cli.session import Session, command
+from machpay.cli.tables import facts, listing
+
+
+@command
+def skills(
+    session: Session,
+    skill: Annotated[
+        str | None,
+        typer.Argument(metavar="SKILL", help="One of them, in full.", show_default=False),
+    ] = None,
+) -> int:
+    """List the skills that can be run, or describe one.
+
+    ```
+    machpay skills
+    machpay skills story-generator
+    machpay skills --json | jq -r '.skills[].id'
+    ```
+    """
+    screen = session.screen
+    if skill is not None:
+        found = session.client.skills.get(skill)
+        if screen.as_json:
+            screen.document(found)
+        else:
+            screen.print(_description(found))
+        return OK
+    listed = session.client.skills.list()
+    if screen.as_json:
+        screen.document({"skills": listed})
+    elif listed:
+        screen.print(_table(listed))
+    else:
+        screen.say("No worker has announced a skill yet.")
+    return OK
+
+
+def _table(listed: list[SkillInfo]) -> Table:
+    table = listing("id", "name", "price", "live", "time-out")
+    for skill in sorted(listed, key=lambda skill: skill.id):
+        table.add_row(
+            Text(visible(skill.id), "bold"),
+            Text(visible(skill.name)),
+            price(skill.pricing),
+            _live(skill),
+            limit(skill.timeout),
+        )
+    return table
+
+
+def _description(skill: SkillInfo) -> Table:
+    return facts(
+        {
+            "id": Text(visible(skill.id), "bold"),
+            "name": visible(skill.name),
+            "description": visible(skill.description),
+            "price": price(skill.pricing),
+            "live": _live(skill),
+            "output": "as it is made" if skill.streaming else "whole, at the end",
+            "time-out": limit(skill.timeout),
+        }
+    )
+
+
+def _live(skill: SkillInfo) -> Text:
+    return Text("yes", "green") if skill.live else Text("no", "yellow")
