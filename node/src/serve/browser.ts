@@ -1,0 +1,133 @@
+/**
+ * `/api/stream`: for pages that know nothing of us, as the guide's two snippets.
+ *
+ * | method | input | answer |
+ * | --- | --- | --- |
+ * | `GET` | the query (for an `EventSource`) | SSE; chunks have no `event:`, so `onmessage` fires |
+ * | `POST` | the body, a JSON object | bare text; SSE as above if `Accept` asks for it |
+ *
+ * `?skill=` names the skill where there are several, `?idempotency_key=` the start; the rest of the
+ * query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
+ * drop, and must not start a second execution.
+ */
+
+import { ApiError, badRequest, skillNotFound } from './errors.js';
+import type { Exchange } from './exchange.js';
+import { ORIGIN } from './ids.js';
+import type { MemoryExecutions } from './memory.js';
+import { NO_OPTIONS } from './options.js';
+import { type Form, TEXT, UNNAMED } from './reader.js';
+import {
+  type BodyLimits,
+  readCursor,
+  readIdempotencyKey,
+  readObject,
+  wantsEvents,
+} from './requests.js';
+import { sendJson } from './responses.js';
+import type { Route, Surface } from './routes.js';
+import { type StartRequest, startRequest } from './starts.js';
+import { encodeJson } from './wire.js';
+
+const OURS = new Set(['skill', 'idempotency_key', 'last_event_id']);
+const OWN_SITES = new Set(['none', 'same-origin', 'same-site']);
+
+/** Serves the pages. */
+export class Browser {
+  readonly #surface: Surface;
+  readonly #executions: MemoryExecutions;
+  readonly #body: BodyLimits;
+
+  /**
+   * @param surface - What streams and resumes.
+   * @param executions - What runs.
+   * @param body - How large a body may be, and how long it may take.
+   */
+  constructor(surface: Surface, executions: MemoryExecutions, body: BodyLimits) {
+    this.#surface = surface;
+    this.#executions = executions;
+    this.#body = body;
+  }
+
+  /** The route. */
+  route(): Route {
+    const answer = (exchange: Exchange) => this.#answer(exchange);
+    return { path: /^\/api\/stream$/, methods: { GET: answer, POST: answer } };
+  }
+
+  async #answer(exchange: Exchange): Promise<void> {
+    const form = exchange.method !== 'POST' || wantsEvents(exchange) ? UNNAMED : TEXT;
+    const cursor = readCursor(exchange);
+    if (cursor !== undefined) {
+      this.#surface.resume(exchange, cursor, form);
+      return;
+    }
+    refuseOtherSites(exchange);
+    this.#surface.refuseWhileDraining();
+    if (exchange.method === 'HEAD') {
+      sendJson(exchange, {});
+      return;
+    }
+    const start = await this.#readStart(exchange);
+    this.#surface.refuseWhileDraining();
+    if (exchange.method === 'GET') {
+      this.#startBehindHead(exchange, form, start);
+    } else {
+      const { log } = this.#executions.start(start);
+      this.#surface.reader(exchange, form).read(log, ORIGIN);
+    }
+  }
+
+  /** Starts once the headers are out: a proxy may repeat a GET that has no answer yet. */
+  #startBehindHead(exchange: Exchange, form: Form, start: StartRequest): void {
+    const reader = this.#surface.reader(exchange, form);
+    try {
+      reader.read(this.#executions.start(start).log, ORIGIN);
+    } catch (error) {
+      if (!(error instanceof ApiError)) {
+        throw error;
+      }
+      // What is temporary is nothing but a retry line, and the page comes back.
+      const { code, message } = error;
+      const event = `event: error\ndata: ${encodeJson({ code, message })}\n\n`;
+      reader.finishWith(error.temporary ? '' : event);
+    }
+  }
+
+  async #readStart(exchange: Exchange): Promise<StartRequest> {
+    const { query } = exchange;
+    let input: Record<string, unknown> = Object.fromEntries(
+      [...query].filter(([name]) => !OURS.has(name)),
+    );
+    if (exchange.method === 'POST') {
+      input = { ...input, ...(await readObject(exchange, this.#body)) };
+    }
+    const key = readIdempotencyKey(exchange);
+    return startRequest(this.#askedSkill(query.get('skill') ?? ''), input, NO_OPTIONS, { key });
+  }
+
+  #askedSkill(name: string): string {
+    const skills = name === '' ? this.#executions.skills() : [this.#executions.skill(name)];
+    if (name === '' && skills.length !== 1) {
+      throw badRequest('Name the skill: ?skill=... .');
+    }
+    const [skill] = skills;
+    if (skill === undefined) {
+      throw skillNotFound();
+    }
+    return skill.id;
+  }
+}
+
+/**
+ * Refuses a start that another site's page made its visitor's browser send.
+ *
+ * There is no authentication here, and a GET needs no permission to be sent: an `<img>` would do.
+ * Browsers say where a request comes from (Fetch Metadata, `Sec-Fetch-Site`); others say nothing.
+ */
+function refuseOtherSites(exchange: Exchange): void {
+  const site = exchange.header('sec-fetch-site').join(', ') || 'none';
+  if (!OWN_SITES.has(site)) {
+    throw new ApiError(403, 'forbidden', "Pages of other sites can't start anything here.");
+  }
+}
