@@ -1,5 +1,6 @@
 /** Declaring a skill: an id, a handler, a price, a policy. */
 
+import { MachPayError } from './errors.js';
 import { Decimal, type Prices, Pricing } from './pricing.js';
 import type { ServeOptions, SkillServer } from './serve/server.js';
 
@@ -79,7 +80,7 @@ export class SkillInput {
  * Anything else that a handler throws reaches the client only as `skill_error` with a neutral
  * message; the details go to stderr.
  */
-export class SkillError extends Error {
+export class SkillError extends MachPayError {
   /** A snake_case word, 1 to 64 characters of `[a-z0-9_]`, e.g. `prompt_too_long`. */
   readonly code: string;
   /** Whether the same input may succeed later. */

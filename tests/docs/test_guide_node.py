@@ -18,10 +18,30 @@ CLIENT = claim(GUIDE, "Consuming Streams > Node.js", "typescript")
 EVENTS = claim(GUIDE, "Stream Events", "typescript")
 STORY = claim(GUIDE, "Building Streaming Skills > Node.js", "typescript")
 
+README = claim("node/README.md", "Streaming", "typescript")
+RESUMING = claim("node/README.md", "Resuming", "typescript")
+
 AS_BEFORE = """import { MachPay } from '@machpay/sdk';
 const client = new MachPay();
 """
 """What the guide's first block in TypeScript has said when the second comes."""
+
+CUT_SHORT = f"""{AS_BEFORE}
+const first = await client.skills.stream({{
+  skillId: 'chat-assistant',
+  input: {{ prompt: 'Explain quantum computing in simple terms' }},
+}});
+let said = '';
+for await (const chunk of first) {{
+  said += chunk.text;
+  if (said.length > 40) break;
+}}
+const executionId = first.executionId!;
+const cursor = first.cursor;
+"""
+TO_THE_END = """
+console.log(said + (await rest.text()));
+"""
 
 PIECES = list(answer("Explain quantum computing in simple terms"))
 STORY_TEXT = "Once upon a time in a digital realm ... "
@@ -35,6 +55,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(CLIENT, folder, suffix=".ts")
     write(EVENTS, folder, before=AS_BEFORE, suffix=".ts")
     write(STORY, folder, suffix=".ts")
+    write(README, folder, suffix=".ts")
+    write(RESUMING, folder, before=CUT_SHORT, after=TO_THE_END, suffix=".ts")
     compile_project(folder)
     return folder
 
@@ -55,6 +77,16 @@ def test_a_listener_hears_every_event(project: Path, system: System) -> None:
     assert chunks == [f"Received: {piece}" for piece in PIECES]
     assert tokens.startswith("Total tokens: ")
     assert cost == "Total cost: 0.001"
+
+
+def test_the_readmes_client_knows_what_it_cost(project: Path, system: System) -> None:
+    text, _, summary = "\n".join(lines(project, README, system.url)).partition("{")
+    assert text == f"{''.join(PIECES)}\n"
+    assert "costUsd: 0.001" in summary
+
+
+def test_the_readmes_cursor_goes_on_where_it_was(project: Path, system: System) -> None:
+    assert "\n".join(lines(project, RESUMING, system.url)) == "".join(PIECES)
 
 
 @pytest.fixture
