@@ -81,7 +81,7 @@ def test_a_listener_hears_every_event(project: Path, system: System) -> None:
 
 def test_the_readmes_client_knows_what_it_cost(project: Path, system: System) -> None:
     text, _, summary = "\n".join(lines(project, README, system.url)).partition("{")
-    assert text == f"{''.join(PIECES)}\n"
+    assert text == "".join(PIECES)
     assert "costUsd: 0.001" in summary
 
 
