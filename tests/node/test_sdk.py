@@ -1,8 +1,14 @@
 """The SDK for Node.js: its own checks and tests, against an edge, a worker and a Valkey."""
 
+import pytest
+
 from ops.npm import Node
 from ops.system import System
 from tests.node.npm import run
+
+
+# Of seconds each, on a machine of their own; they compile, and run hundreds of tests.
+pytestmark = pytest.mark.timeout(240)
 
 
 def test_its_style_and_its_types(node: Node) -> None:
