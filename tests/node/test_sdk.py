@@ -6,7 +6,6 @@ from ops.npm import Node
 from ops.system import System
 from tests.node.npm import run
 
-
 # Of seconds each, on a machine of their own; they compile, and run hundreds of tests.
 pytestmark = pytest.mark.timeout(240)
 
