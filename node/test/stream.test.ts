@@ -482,7 +482,7 @@ describe('stopping', () => {
     const script = new Script(
       () =>
         new Promise<Response>(() => {
-          controller.abort();
+          setImmediate(() => controller.abort());
         }),
     );
     const start = client(script).skills.stream({ ...BASE, signal: controller.signal });
