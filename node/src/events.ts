@@ -4,6 +4,7 @@ import { hasType, optional, record } from './json.js';
 
 /** The stream is open. */
 export interface StartEvent {
+  /** Tells events apart. */
   readonly type: 'start';
   /** The execution's id, valid at every edge. */
   readonly executionId: string;
@@ -18,6 +19,7 @@ export interface StartEvent {
 
 /** One piece of output. */
 export interface ChunkEvent {
+  /** Tells events apart. */
   readonly type: 'chunk';
   /** The text, never split inside a character. May be empty when `data` is the point. */
   readonly text: string;
@@ -44,11 +46,13 @@ export interface Summary {
 
 /** The execution completed. */
 export interface EndEvent extends Summary {
+  /** Tells events apart. */
   readonly type: 'end';
 }
 
 /** The execution ended without completing. */
 export interface ErrorEvent {
+  /** Tells events apart. */
   readonly type: 'error';
   /** A stable snake_case word, made for programs. */
   readonly code: string;

@@ -35,6 +35,7 @@ export interface SkillPricing {
 
 /** A skill as the server lists it. */
 export interface SkillInfo {
+  /** What it is run by. */
   readonly id: string;
   /** For people. */
   readonly name: string;
@@ -69,9 +70,11 @@ export interface ExecutionError {
 
 /** An execution as it stands. */
 export interface Execution {
+  /** Its id. */
   readonly executionId: string;
   /** What it runs. */
   readonly skillId: string;
+  /** Where it is. */
   readonly status: ExecutionStatus;
   /** The attempt that runs or ran last; 0 before the first. */
   readonly attempt: number;

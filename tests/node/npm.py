@@ -12,7 +12,7 @@ from ops.npm import Node, NodeMissing, RegistryUnreachable, ensure_installed
 from ops.system import ROOT
 
 SDK: Final = ROOT / "node"
-LONGEST: Final = 90.0
+LONGEST: Final = 200.0
 
 
 @contextmanager
