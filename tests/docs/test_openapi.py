@@ -257,6 +257,9 @@ def test_answers_of_an_edge_are_as_described(edge_http: httpx.Client) -> None:
     call = Caller(edge_http)
     exercise(call)
     call("GET", "/readyz", status=200)
+    for group_by in ({}, {"group_by": "day"}, {"group_by": "skill", "skill": "story"}):
+        call("GET", "/v1/usage", params=group_by, status=200)
+    call("GET", "/v1/usage", params={"from": "yesterday"}, status=400)
     judge(call, "edge")
 
 
