@@ -38,7 +38,7 @@ class CancelOnInterrupt:
     """
 
     def __init__(self, stream: Stream, say: Callable[[], None]) -> None:
-        self.asked = False
+        self.asked: bool = False
         self.failure: StreamError | None = None
         self._left = False
         self._stream = stream

@@ -53,7 +53,7 @@ class Screen:
     """
 
     def __init__(self, *, as_json: bool = False, plain: bool = False, quiet: bool = False) -> None:
-        self.as_json = as_json
+        self.as_json: bool = as_json
         self._quiet = quiet or as_json
         self._lock = threading.RLock()
         if isinstance(sys.stdout, io.TextIOWrapper):

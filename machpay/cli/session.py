@@ -109,9 +109,13 @@ class Session:
     """
 
     def __init__(self, choices: Choices) -> None:
-        self.base_url = choices.base_url or os.environ.get("MACHPAY_BASE_URL") or _DEFAULT_BASE_URL
-        self.screen = Screen(as_json=choices.as_json, plain=choices.no_color, quiet=choices.quiet)
-        self.client = MachPay(base_url=self.base_url, api_key=choices.api_key)
+        self.base_url: str = (
+            choices.base_url or os.environ.get("MACHPAY_BASE_URL") or _DEFAULT_BASE_URL
+        )
+        self.screen: Screen = Screen(
+            as_json=choices.as_json, plain=choices.no_color, quiet=choices.quiet
+        )
+        self.client: MachPay = MachPay(base_url=self.base_url, api_key=choices.api_key)
 
 
 class Misuse(typer.TyperException):
@@ -122,11 +126,11 @@ class Misuse(typer.TyperException):
         context: Which command it was for.
     """
 
-    exit_code = USAGE
+    exit_code: int = USAGE
 
     def __init__(self, message: str, context: typer.Context) -> None:
         super().__init__(message)
-        self.ctx = context
+        self.ctx: typer.Context = context
 
 
 _COMMON: Final = {

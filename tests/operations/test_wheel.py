@@ -117,6 +117,14 @@ def test_serving_without_the_extra_says_what_to_install(python: Path):
     assert "machpay[serve]" in out
 
 
+def test_the_command_without_the_extra_says_what_to_install(python: Path):
+    ran = subprocess.run(
+        [python.parent / "machpay", "skills"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "machpay[cli]" in ran.stderr
+
+
 def test_it_streams_from_a_running_edge(python: Path):
     code = (
         "import sys\n"
