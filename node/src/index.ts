@@ -5,7 +5,7 @@
  */
 
 export * from './browser.js';
-export type { Prices } from './pricing.js';
+export type { Decimal, Prices, Pricing } from './pricing.js';
 export type { ServeOptions, SkillServer } from './serve/server.js';
 export { serve } from './serve/server.js';
 export type { ChunkOptions, Handler, Output, SkillInputDetails, SkillOptions } from './skill.js';
