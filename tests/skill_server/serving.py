@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from machpay.serve.drain import Drain
+from tests.waiting import wait_until
 
 
 class Served:
@@ -73,9 +74,13 @@ class Served:
 
     def raw(self, request: bytes) -> "Raw":
         """Send bytes, and read the whole answer, until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.sendall(request)
-            return read_raw(connection)
+        return raw(self.port, request)
+
+    def drain(self) -> None:
+        """Have its drain begin; returns when it has."""
+        assert self._drain is not None
+        self.call(self._drain.begin)
+        wait_until(lambda: self._drain is None or self._drain.draining, "the drain")
 
 
 class Raw(NamedTuple):
@@ -97,6 +102,13 @@ class Raw(NamedTuple):
         values = [value for key, value in self.headers if key == name]
         assert len(values) <= 1, f"{name} comes more than once"
         return values[0] if values else None
+
+
+def raw(port: int, request: bytes) -> Raw:
+    """Send bytes to a port, and read the whole answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        return read_raw(connection)
 
 
 def read_raw(connection: socket.socket) -> Raw:

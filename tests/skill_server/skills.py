@@ -1,6 +1,7 @@
 """The skills that the servers under test serve."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -92,3 +93,33 @@ class Gates:
                 yield "x" * int(input.data["size"])
 
         return skill
+
+
+TEXTS = ["Once ", "upon\n\nevent: end\n", "a \u2028time \U0001f600"]
+
+
+def story() -> Skill:
+    """Make a skill that tells what it was asked, after what looks like events and line ends."""
+    skill = Skill(id="story")
+
+    @skill.stream_handler
+    def tell(input: SkillInput) -> Iterator[str]:
+        if input.data.get("prompt") == "fail":
+            yield "so far"
+            raise RuntimeError
+        yield from TEXTS
+        yield json.dumps(input.data)
+
+    return skill
+
+
+def slow() -> Skill:
+    """Make a skill that takes longer than it may."""
+    skill = Skill(id="slow", timeout=0.05)
+
+    @skill.stream_handler
+    async def wait(input: SkillInput) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    return skill

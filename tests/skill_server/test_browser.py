@@ -1,41 +1,25 @@
 """``/api/stream``: what the guide's two snippets see."""
 
-import json
 import re
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from machpay.serve.server import create_app
-from machpay.skill import Skill, SkillInput
-from tests.skill_server.serving import Served, request, serving
-from tests.skill_server.skills import Gates
+from tests.skill_server.serving import raw, request, serving
+from tests.skill_server.sides import Serve, Server
+from tests.skill_server.skills import TEXTS, Gates, story
 from tests.wire import check
-
-TEXTS = ["Once ", "upon\n\nevent: end\n", "a \u2028time \U0001f600"]
-
-
-def one_skill() -> Skill:
-    skill = Skill(id="story")
-
-    @skill.stream_handler
-    def tell(input: SkillInput):
-        if input.data.get("prompt") == "fail":
-            yield "so far"
-            raise RuntimeError
-        yield from TEXTS
-        yield json.dumps(input.data)
-
-    return skill
 
 
 @pytest.fixture
-def served():
-    with serving(create_app([one_skill()])) as served:
+def served(serve: Serve) -> Iterator[Server]:
+    with serve(skills=["story"]) as served:
         yield served
 
 
-def test_an_event_source_gets_chunks_without_a_name(served: Served) -> None:
+def test_an_event_source_gets_chunks_without_a_name(served: Server) -> None:
     answer = served.http.get("/api/stream", params={"prompt": "a b"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = check(answer.content, unnamed=True)
@@ -43,7 +27,7 @@ def test_an_event_source_gets_chunks_without_a_name(served: Served) -> None:
     assert [event.event for event in events[::5]] == ["start", "end"]
 
 
-def test_an_event_source_that_reconnects_starts_nothing(served: Served) -> None:
+def test_an_event_source_that_reconnects_starts_nothing(served: Server) -> None:
     whole = check(served.http.get("/api/stream?prompt=x").content, unnamed=True)
     for place, event in enumerate(whole[:-1]):
         answer = served.http.get("/api/stream?prompt=x", headers={"Last-Event-ID": event.id})
@@ -53,23 +37,31 @@ def test_an_event_source_that_reconnects_starts_nothing(served: Served) -> None:
     assert last.status_code == 204
 
 
-def test_fetch_gets_bare_text(served: Served) -> None:
+def test_fetch_gets_bare_text(served: Server) -> None:
     answer = served.http.post("/api/stream", json={"prompt": "x"})
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.text == "".join(TEXTS) + '{"prompt": "x"}'
 
 
-def test_fetch_that_asks_for_events_gets_them(served: Served) -> None:
+def test_fetch_that_asks_for_events_gets_them(served: Server) -> None:
     answer = served.http.post(
         "/api/stream", json={"prompt": "x"}, headers={"Accept": "text/event-stream"}
     )
     assert check(answer.content, unnamed=True)[-1].event == "end"
 
 
+def test_bare_text_that_is_not_whole_is_cut(served: Server) -> None:
+    answer = raw(served.port, request("POST", "/api/stream", body=b'{"prompt": "fail"}'))
+    assert answer.body == b"so far"
+    assert not answer.complete
+
+
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_bare_text_that_is_not_whole_is_cut(http: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_cutting_bare_text_is_no_error_to_uvicorn(
+    http: str, caplog: pytest.LogCaptureFixture
+) -> None:
     body = b'{"prompt": "fail"}'
-    with serving(create_app([one_skill()]), http=http) as served:
+    with serving(create_app([story()]), http=http) as served:
         answer = served.raw(request("POST", "/api/stream", body=body))
     assert answer.body == b"so far"
     assert not answer.complete
@@ -77,7 +69,7 @@ def test_bare_text_that_is_not_whole_is_cut(http: str, caplog: pytest.LogCapture
     assert "without completing response" not in caplog.text
 
 
-def test_a_key_in_the_query_is_one_execution(served: Served) -> None:
+def test_a_key_in_the_query_is_one_execution(served: Server) -> None:
     url = "/api/stream?prompt=x&idempotency_key=k"
     first, again = (check(served.http.get(url).content, unnamed=True) for _ in range(2))
     assert [event.id for event in first] == [event.id for event in again]
@@ -89,9 +81,10 @@ def test_a_key_in_the_query_is_one_execution(served: Served) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("site", ["cross-site", "anything"])
-def test_another_sites_page_starts_nothing(method: str, site: str) -> None:
-    gates = Gates()
-    with serving(create_app([gates.skills[0]])) as served:
+def test_another_sites_page_starts_nothing(
+    serve: Serve, gates: Gates, method: str, site: str
+) -> None:
+    with serve(skills=["echo"]) as served:
         refused = served.http.request(
             method, "/api/stream", headers={"Sec-Fetch-Site": site}, json={}
         )
@@ -99,9 +92,8 @@ def test_another_sites_page_starts_nothing(method: str, site: str) -> None:
     assert gates.runs == 0
 
 
-def test_one_of_several_skills_is_named() -> None:
-    gates = Gates()
-    with serving(create_app(gates.skills)) as served:
+def test_one_of_several_skills_is_named(serve: Serve, gates: Gates) -> None:
+    with serve() as served:
         unnamed = served.http.get("/api/stream")
         unknown = served.http.get("/api/stream?skill=nope")
         named = check(served.http.get("/api/stream?skill=echo").content, unnamed=True)
@@ -112,7 +104,7 @@ def test_one_of_several_skills_is_named() -> None:
     assert gates.runs == 1
 
 
-def test_a_bad_body_or_cursor(served: Served) -> None:
+def test_a_bad_body_or_cursor(served: Server) -> None:
     assert served.http.post("/api/stream", content=b"[").status_code == 400
     bad = served.http.get("/api/stream", headers={"Last-Event-ID": "x"})
     assert bad.status_code == 400

@@ -11,7 +11,8 @@ from machpay.serve import bars
 from machpay.serve.executions import ApiError, StartRequest
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.turn import Turn
-from tests.skill_server.serving import Raw, Served, request
+from tests.skill_server.serving import Raw, request
+from tests.skill_server.sides import Server
 from tests.skill_server.skills import Gates
 from tests.wire import check, check_prefix
 
@@ -19,7 +20,7 @@ MINE = "/v1/executions/mine"
 SSE = "Accept: text/event-stream"
 
 
-def put(served: Served, *headers: str, path: str = MINE, **body: Any) -> Raw:
+def put(served: Server, *headers: str, path: str = MINE, **body: Any) -> Raw:
     content = json.dumps({"skill_id": "echo", "input": {"texts": ["a"]}, **body}).encode()
     return served.raw(request("PUT", path, content, *headers))
 
@@ -29,11 +30,11 @@ def code_of(answer: Raw | httpx.Response) -> str:
     return str(json.loads(content)["error"]["code"])
 
 
-def cancel(served: Served, execution_id: str = "mine") -> httpx.Response:
+def cancel(served: Server, execution_id: str = "mine") -> httpx.Response:
     return served.http.post(f"/v1/executions/{execution_id}/cancel")
 
 
-def test_a_start_under_a_chosen_id_is_answered_as_any_other(served: Served) -> None:
+def test_a_start_under_a_chosen_id_is_answered_as_any_other(served: Server) -> None:
     answer = put(served)
     assert answer.status == 202
     assert json.loads(answer.body) == {
@@ -49,7 +50,7 @@ def test_a_start_under_a_chosen_id_is_answered_as_any_other(served: Served) -> N
     assert served.http.get(MINE).json()["status"] == "completed"
 
 
-def test_it_streams_at_once_where_events_are_asked_for(served: Served) -> None:
+def test_it_streams_at_once_where_events_are_asked_for(served: Server) -> None:
     answer = put(served, "Accept: application/json;q=0.5, text/event-stream")
     assert answer.status == 200
     assert [event.event for event in check(answer.body)] == ["start", "chunk", "end"]
@@ -66,13 +67,13 @@ def test_it_streams_at_once_where_events_are_asked_for(served: Served) -> None:
         ("*/*", 202),
     ],
 )
-def test_what_accept_says_is_read_as_http_has_it(served: Served, accept: str, status: int) -> None:
+def test_what_accept_says_is_read_as_http_has_it(served: Server, accept: str, status: int) -> None:
     assert put(served, f"Accept: {accept}").status == status
 
 
 @pytest.mark.parametrize("headers", [[], [SSE]], ids=["background", "stream"])
 def test_the_same_start_again_is_the_same_execution(
-    served: Served, gates: Gates, headers: list[str]
+    served: Server, gates: Gates, headers: list[str]
 ) -> None:
     first, again = put(served, *headers), put(served, *headers)
     assert again.status == first.status
@@ -95,7 +96,7 @@ def test_the_same_start_again_is_the_same_execution(
     ],
 )
 def test_another_start_under_the_same_id_is_refused(
-    served: Served, gates: Gates, other: dict[str, Any]
+    served: Server, gates: Gates, other: dict[str, Any]
 ) -> None:
     put(served)
     answer = put(served, **other)
@@ -104,13 +105,13 @@ def test_another_start_under_the_same_id_is_refused(
     assert gates.runs == 1
 
 
-def test_a_default_that_is_spelt_out_is_no_other_start(served: Served) -> None:
+def test_a_default_that_is_spelt_out_is_no_other_start(served: Server) -> None:
     put(served, timeout=5)
     again = put(served, timeout=5.0, on_disconnect="continue")
     assert again.header("idempotency-replayed") == "true"
 
 
-def test_a_key_beside_a_chosen_id_is_ignored(served: Served, gates: Gates) -> None:
+def test_a_key_beside_a_chosen_id_is_ignored(served: Server, gates: Gates) -> None:
     put(served, "Idempotency-Key: one")
     for keys in (["Idempotency-Key: two"], ["Idempotency-Key: one", "Idempotency-Key: two"]):
         assert put(served, *keys).header("idempotency-replayed") == "true"
@@ -123,7 +124,7 @@ def test_a_key_beside_a_chosen_id_is_ignored(served: Served, gates: Gates) -> No
 )
 @pytest.mark.parametrize("headers", [[], [SSE], [SSE, "Last-Event-ID: exec_a.1-3"]])
 def test_an_id_that_nobody_can_choose(
-    served: Served, gates: Gates, name: str, headers: list[str]
+    served: Server, gates: Gates, name: str, headers: list[str]
 ) -> None:
     answer = put(served, *headers, path=f"/v1/executions/{name}")
     assert (answer.status, code_of(answer)) == (400, "bad_request")
@@ -131,7 +132,7 @@ def test_an_id_that_nobody_can_choose(
 
 
 @pytest.mark.parametrize("name", ["a", "A-z_~9", "exec", "exec-1", "EXEC_1", "a" * 64])
-def test_ids_that_can_be_chosen(served: Served, name: str) -> None:
+def test_ids_that_can_be_chosen(served: Server, name: str) -> None:
     events = check(put(served, SSE, path=f"/v1/executions/{name}").body)
     assert events[0].data["executionId"] == name
 
@@ -152,7 +153,7 @@ def test_ids_that_can_be_chosen(served: Served, name: str) -> None:
 )
 @pytest.mark.parametrize("headers", [[], [SSE]], ids=["background", "stream"])
 def test_a_bad_body(
-    served: Served, gates: Gates, body: bytes, status: int, code: str, headers: list[str]
+    served: Server, gates: Gates, body: bytes, status: int, code: str, headers: list[str]
 ) -> None:
     answer = served.raw(request("PUT", MINE, body, *headers))
     assert (answer.status, code_of(answer)) == (status, code)
@@ -160,7 +161,7 @@ def test_a_bad_body(
     assert gates.runs == 0
 
 
-def test_a_put_with_a_cursor_resumes(served: Served, gates: Gates) -> None:
+def test_a_put_with_a_cursor_resumes(served: Server, gates: Gates) -> None:
     whole = check(put(served, SSE).body)
     for place, event in enumerate(whole[:-1]):
         rest = check(put(served, SSE, f"Last-Event-ID: {event.id}", input={}).body)
@@ -174,7 +175,7 @@ def test_a_put_with_a_cursor_resumes(served: Served, gates: Gates) -> None:
     assert gates.runs == 1
 
 
-def test_a_start_that_is_left_goes_on_with_its_cursor(served: Served, gates: Gates) -> None:
+def test_a_start_that_is_left_goes_on_with_its_cursor(served: Server, gates: Gates) -> None:
     body = json.dumps({"skill_id": "gated", "input": {"gate": "g"}}).encode()
     with served.http.stream(
         "PUT", MINE, content=body, headers={"Accept": "text/event-stream"}
@@ -201,7 +202,7 @@ def test_a_start_that_is_left_goes_on_with_its_cursor(served: Served, gates: Gat
 
 @pytest.mark.parametrize("headers", [[], [SSE]], ids=["background", "stream"])
 def test_a_cancellation_that_comes_before_its_start_wins(
-    served: Served, gates: Gates, headers: list[str]
+    served: Server, gates: Gates, headers: list[str]
 ) -> None:
     for _ in range(2):
         answer = cancel(served)
@@ -221,18 +222,18 @@ def test_a_cancellation_that_comes_before_its_start_wins(
     assert gates.runs == 0
 
 
-def test_another_start_is_not_barred(served: Served, gates: Gates) -> None:
+def test_another_start_is_not_barred(served: Server, gates: Gates) -> None:
     cancel(served)
     assert check(put(served, SSE, path="/v1/executions/other").body)[-1].event == "end"
 
 
 @pytest.mark.parametrize("name", ["exec_nope", "a.b", "a" * 65])
-def test_an_id_that_nobody_can_start_can_not_be_barred(served: Served, name: str) -> None:
+def test_an_id_that_nobody_can_start_can_not_be_barred(served: Server, name: str) -> None:
     answer = cancel(served, name)
     assert (answer.status_code, code_of(answer)) == (404, "execution_not_found")
 
 
-def test_a_running_execution_under_a_chosen_id_is_cancelled(served: Served, gates: Gates) -> None:
+def test_a_running_execution_under_a_chosen_id_is_cancelled(served: Server, gates: Gates) -> None:
     body = json.dumps({"skill_id": "gated", "input": {"gate": "never"}}).encode()
     served.raw(request("PUT", MINE, body))
     assert cancel(served).status_code == 200

@@ -14,7 +14,8 @@ from machpay.serve.memory import MemoryExecutions
 from machpay.serve.presence import Presence
 from machpay.serve.turn import Turn
 from machpay.skill import Skill, SkillInput
-from tests.skill_server.serving import Served, request
+from tests.skill_server.serving import request
+from tests.skill_server.sides import Server
 from tests.skill_server.skills import Gates
 from tests.waiting import eventually, until, wait_until
 from tests.wire import check
@@ -153,7 +154,7 @@ async def test_nobody_is_missed_before_the_limit_and_once_only(
     assert missed == ["deserted", "later"]
 
 
-def test_a_client_that_leaves_its_stream_leaves_nobody(served: Served, gates: Gates) -> None:
+def test_a_client_that_leaves_its_stream_leaves_nobody(served: Server, gates: Gates) -> None:
     body = {"input": {"gate": "never"}, "on_disconnect": {"cancel_after": 1}}
     with served.http.stream("POST", "/v1/skills/gated/stream", json=body) as answer:
         received = b""
@@ -175,7 +176,7 @@ def test_a_client_that_leaves_its_stream_leaves_nobody(served: Served, gates: Ga
     assert gates.finished == 0
 
 
-def test_a_client_that_stays_gets_all_of_it(served: Served, gates: Gates) -> None:
+def test_a_client_that_stays_gets_all_of_it(served: Server, gates: Gates) -> None:
     body = b'{"input":{"texts":["a"]},"on_disconnect":{"cancel_after":1},"timeout":60}'
     for message in (
         request("POST", "/v1/skills/echo/stream", body),

@@ -23,10 +23,10 @@ from machpay.serve.executions import (
 )
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
-from machpay.serve.server import create_app
 from machpay.serve.streams import Streams
 from machpay.serve.turn import Turn
-from tests.skill_server.serving import Raw, Served, read_raw, request, serving
+from tests.skill_server.serving import Raw, read_raw, request, serving
+from tests.skill_server.sides import Serve, Server
 from tests.skill_server.skills import Gates
 from tests.wire import check, check_prefix, check_retry_only
 
@@ -90,7 +90,7 @@ NO_OPTIONS: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", NO_OPTIONS)
-def test_an_option_that_is_none_is_named(served: Served, gates: Gates, name: str) -> None:
+def test_an_option_that_is_none_is_named(served: Server, gates: Gates, name: str) -> None:
     key, values = NO_OPTIONS[name]
     for value in values:
         body = f'"{key}":{value},"input":{{}}}}'.encode()
@@ -106,7 +106,7 @@ def test_an_option_that_is_none_is_named(served: Served, gates: Gates, name: str
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_bad_body_is_the_senders_400(served: Served, gates: Gates, name: str) -> None:
+def test_a_bad_body_is_the_senders_400(served: Server, gates: Gates, name: str) -> None:
     body, code = BODIES[name]
     answer = served.raw(request("POST", STREAM, body))
     assert error_of(answer) == (400, code)
@@ -116,12 +116,12 @@ def test_a_bad_body_is_the_senders_400(served: Served, gates: Gates, name: str) 
 
 
 @pytest.mark.parametrize("key", ["inptu", "timeout", "max_cost_usd", "on_disconnect", "skill_id"])
-def test_a_refused_key_is_named(served: Served, key: str) -> None:
+def test_a_refused_key_is_named(served: Server, key: str) -> None:
     answer = served.raw(request("POST", STREAM, json.dumps({key: -1}).encode()))
     assert key in json.loads(answer.body)["error"]["message"]
 
 
-def test_no_body_at_all_is_no_start(served: Served, gates: Gates) -> None:
+def test_no_body_at_all_is_no_start(served: Server, gates: Gates) -> None:
     assert error_of(served.raw(request("POST", STREAM))) == (400, "bad_request")
     assert gates.runs == 0
 
@@ -132,7 +132,7 @@ def test_no_body_at_all_is_no_start(served: Served, gates: Gates) -> None:
      b'{"timeout":5,"on_disconnect":"continue"}', b'{"timeout":0.5e1,"on_disconnect":{"cancel_after":1}}',
      b'{"on_disconnect":{"cancel_after":86400}}'],
 )  # fmt: skip
-def test_a_good_body(served: Served, body: bytes) -> None:
+def test_a_good_body(served: Server, body: bytes) -> None:
     assert check(served.raw(request("POST", STREAM, body)).body)[-1].event == "end"
 
 
@@ -151,7 +151,7 @@ def chunked(body: bytes) -> bytes:
 @pytest.mark.parametrize("announced", [True, False], ids=["Content-Length", "chunked"])
 @pytest.mark.parametrize("over", [0, 1, 3_000_000])
 def test_the_largest_body_with_or_without_its_length(
-    served: Served, gates: Gates, announced: bool, over: int
+    served: Server, gates: Gates, announced: bool, over: int
 ) -> None:
     body = sized((1 << 20) + over)
     if announced:
@@ -173,13 +173,13 @@ def test_the_largest_body_with_or_without_its_length(
     ids=["far too large", "asks first"],
 )
 def test_what_is_announced_as_too_large_is_refused_unread(
-    served: Served, headers: list[str]
+    served: Server, headers: list[str]
 ) -> None:
     answer = served.raw(request("POST", STREAM, b"", *headers))
     assert error_of(answer) == (413, "body_too_large")
 
 
-def test_an_endless_body_is_refused_while_it_arrives(served: Served) -> None:
+def test_an_endless_body_is_refused_while_it_arrives(served: Server) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(request("POST", STREAM, b"", "Transfer-Encoding: chunked"))
         piece = b"%x\r\n%b\r\n" % (1 << 16, b"x" * (1 << 16))
@@ -188,20 +188,20 @@ def test_an_endless_body_is_refused_while_it_arrives(served: Served) -> None:
                 connection.sendall(piece)
 
 
-def test_the_limit_can_be_set(gates: Gates, drain: Drain) -> None:
-    with serving(create_app(gates.skills, drain=drain, max_body_bytes=100), drain) as served:
+def test_the_limit_can_be_set(serve: Serve) -> None:
+    with serve(max_body_bytes=100) as served:
         check(served.raw(request("POST", STREAM, sized(100))).body)
         assert error_of(served.raw(request("POST", STREAM, sized(101))))[0] == 413
 
 
-def test_a_body_that_takes_too_long(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("machpay.serve.requests.BODY_TIMEOUT", 0.05)
-    answer = served.raw(request("POST", STREAM, b"", "Content-Length: 10") + b'{"in')
+def test_a_body_that_takes_too_long(serve: Serve) -> None:
+    with serve(body_timeout=0.05) as served:
+        answer = served.raw(request("POST", STREAM, b"", "Content-Length: 10") + b'{"in')
     assert error_of(answer) == (408, "request_timeout")
 
 
 def test_a_client_that_leaves_within_its_body_is_no_error_of_ours(
-    served: Served, gates: Gates, caplog: pytest.LogCaptureFixture
+    served: Server, gates: Gates, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(request("POST", STREAM, b"", "Content-Length: 10") + b'{"in')
@@ -238,7 +238,7 @@ BAD_CURSORS = [
 
 @pytest.mark.parametrize("cursor", BAD_CURSORS, ids=lambda cursor: repr(cursor[:40]))
 def test_a_malformed_cursor_is_400_and_never_the_start(
-    served: Served, gates: Gates, cursor: str
+    served: Server, gates: Gates, cursor: str
 ) -> None:
     header = f"Last-Event-ID: {cursor}"
     get = request("GET", f"/v1/executions/{EXECUTION}/stream", b"", header)
@@ -248,7 +248,7 @@ def test_a_malformed_cursor_is_400_and_never_the_start(
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "%00", "%0d%0aX:1", "a%20b", "%ff.1-3", "%D9%A1.1-3"])
-def test_a_malformed_cursor_in_the_query(served: Served, gates: Gates, cursor: str) -> None:
+def test_a_malformed_cursor_in_the_query(served: Server, gates: Gates, cursor: str) -> None:
     for message in (
         request("GET", f"/v1/executions/{EXECUTION}/stream?last_event_id={cursor}"),
         request("POST", f"{STREAM}?last_event_id={cursor}", b"{}"),
@@ -257,13 +257,13 @@ def test_a_malformed_cursor_in_the_query(served: Served, gates: Gates, cursor: s
     assert gates.runs == 0
 
 
-def test_two_cursors_are_none(served: Served) -> None:
+def test_two_cursors_are_none(served: Server) -> None:
     header = f"Last-Event-ID: {EXECUTION}.1-3"
     get = request("GET", f"/v1/executions/{EXECUTION}/stream", b"", header, header)
     assert error_of(served.raw(get)) == (400, "bad_cursor")
 
 
-def test_a_cursor_of_another_execution_than_the_urls(served: Served) -> None:
+def test_a_cursor_of_another_execution_than_the_urls(served: Server) -> None:
     get = request("GET", f"/v1/executions/{EXECUTION}/stream", b"", "Last-Event-ID: other.1-3")
     assert error_of(served.raw(get)) == (400, "bad_cursor")
 
@@ -282,7 +282,7 @@ def test_a_cursor_of_another_execution_than_the_urls(served: Served) -> None:
         request("GET", "/v1/executions/" + "a" * 65),
     ],
 )
-def test_an_unknown_execution_is_404(served: Served, gates: Gates, message: bytes) -> None:
+def test_an_unknown_execution_is_404(served: Server, gates: Gates, message: bytes) -> None:
     assert error_of(served.raw(message)) == (404, "execution_not_found")
     assert gates.runs == 0
 
@@ -293,7 +293,7 @@ def test_an_unknown_execution_is_404(served: Served, gates: Gates, message: byte
 @pytest.mark.parametrize(
     "skill", ["nope", "ECHO", "echo%0d%0a", "..%00", "%F0%9F%98%80", "a" * 5000]
 )
-def test_an_unknown_skill_is_404(served: Served, skill: str) -> None:
+def test_an_unknown_skill_is_404(served: Server, skill: str) -> None:
     for message in (
         request("POST", f"/v1/skills/{skill}/stream", b"{}"),
         request("POST", f"/v1/skills/{skill}/executions", b"{}"),
@@ -306,7 +306,7 @@ def test_an_unknown_skill_is_404(served: Served, skill: str) -> None:
     "path",
     ["/", "/nope", "/v1", "/v1/skills/", "/v1/skills/echo/", "//v1/skills", "/v1/skills/a%2Fb"],
 )
-def test_an_unknown_route_is_404(served: Served, path: str) -> None:
+def test_an_unknown_route_is_404(served: Server, path: str) -> None:
     assert error_of(served.raw(request("GET", path))) == (404, "not_found")
 
 
@@ -323,7 +323,7 @@ def test_an_unknown_route_is_404(served: Served, path: str) -> None:
     ],
 )
 def test_a_wrong_method_is_405_and_says_which_are_right(
-    served: Served, gates: Gates, method: str, path: str, allow: set[str]
+    served: Server, gates: Gates, method: str, path: str, allow: set[str]
 ) -> None:
     answer = served.raw(
         request(method, path, b"{}" if method == "POST" else b"", "Connection: close")
@@ -335,7 +335,7 @@ def test_a_wrong_method_is_405_and_says_which_are_right(
     assert gates.runs == 0
 
 
-def test_the_registry(served: Served) -> None:
+def test_the_registry(served: Server) -> None:
     skills = served.http.get("/v1/skills").json()["skills"]
     assert [skill["id"] for skill in skills] == ["echo", "endless", "failing", "gated", "large"]
     assert skills[0] == {
@@ -353,7 +353,7 @@ def test_the_registry(served: Served) -> None:
     assert served.http.get("/healthz").json() == {"status": "ok"}
 
 
-def test_a_background_start(served: Served, gates: Gates) -> None:
+def test_a_background_start(served: Server, gates: Gates) -> None:
     answer = served.http.post("/v1/skills/gated/executions", json={"input": {"gate": "g"}})
     assert answer.status_code == 202
     body = answer.json()
@@ -390,7 +390,7 @@ def test_a_background_start(served: Served, gates: Gates) -> None:
     }
 
 
-def test_the_status_of_a_failed_execution(served: Served) -> None:
+def test_the_status_of_a_failed_execution(served: Server) -> None:
     body = served.http.post("/v1/skills/failing/executions", json={"input": {"own": True}}).json()
     check(served.http.get(body["stream_url"]).content)
     info = served.http.get(body["status_url"]).json()
@@ -550,7 +550,7 @@ PREFLIGHT = [
 @pytest.mark.parametrize(
     "path", ["/v1", STREAM, f"/v1/executions/{EXECUTION}/stream", "/v1/skills", "/api/stream"]
 )
-def test_a_preflight_without_configured_origins_allows_none(served: Served, path: str) -> None:
+def test_a_preflight_without_configured_origins_allows_none(served: Server, path: str) -> None:
     answer = served.raw(request("OPTIONS", path, b"", *PREFLIGHT))
     assert (answer.status, answer.body) == (204, b"")
     assert answer.header("access-control-allow-origin") is None
@@ -562,7 +562,7 @@ def test_a_preflight_without_configured_origins_allows_none(served: Served, path
     assert answer.header("vary") == "Origin"
 
 
-def test_no_origin_may_read_by_default(served: Served) -> None:
+def test_no_origin_may_read_by_default(served: Server) -> None:
     answer = served.raw(request("GET", "/v1/skills", b"", "Origin: https://app.example"))
     assert answer.status == 200
     assert answer.header("access-control-allow-origin") is None
@@ -578,10 +578,9 @@ def test_no_origin_may_read_by_default(served: Served) -> None:
     ],
 )
 def test_configured_origins_may(
-    gates: Gates, drain: Drain, configured: list[str], origin: str, allowed: str | None
+    serve: Serve, gates: Gates, configured: list[str], origin: str, allowed: str | None
 ) -> None:
-    app = create_app(gates.skills, drain=drain, origins=configured)
-    with serving(app, drain) as served:
+    with serve(origins=configured) as served:
         for message in (
             request("OPTIONS", STREAM, b"", f"Origin: {origin}", *PREFLIGHT[1:]),
             request("GET", "/v1/skills", b"", f"Origin: {origin}"),
@@ -595,7 +594,7 @@ def test_configured_origins_may(
     assert gates.runs == 1
 
 
-def test_http_1_0_gets_a_stream_too(served: Served) -> None:
+def test_http_1_0_gets_a_stream_too(served: Server) -> None:
     message = request("POST", STREAM, b"{}").replace(b"HTTP/1.1", b"HTTP/1.0")
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(message)
@@ -608,7 +607,7 @@ def test_http_1_0_gets_a_stream_too(served: Served) -> None:
         check(body)
 
 
-def test_two_requests_on_one_connection(served: Served) -> None:
+def test_two_requests_on_one_connection(served: Server) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         for _ in range(2):
             connection.sendall(request("POST", STREAM, b"{}"))

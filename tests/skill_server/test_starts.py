@@ -6,17 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from machpay.serve.server import create_app
-from tests.skill_server.serving import serving
+from tests.skill_server.sides import Serve
 from tests.skill_server.skills import Gates
 from tests.wire import check
 
 KEY = {"Idempotency-Key": "k1"}
-
-
-@pytest.fixture
-def gates() -> Gates:
-    return Gates()
 
 
 def start(http: httpx.Client, key: str | None = "k1", **input: Any) -> httpx.Response:
@@ -24,8 +18,8 @@ def start(http: httpx.Client, key: str | None = "k1", **input: Any) -> httpx.Res
     return http.post("/v1/skills/echo/executions", json={"input": input}, headers=headers)
 
 
-def test_one_key_is_one_execution(gates: Gates) -> None:
-    with serving(create_app(gates.skills)) as served:
+def test_one_key_is_one_execution(serve: Serve, gates: Gates) -> None:
+    with serve() as served:
         first = start(served.http, texts=["a"])
         again = start(served.http, texts=["a"])
         streamed = served.http.post(
@@ -43,8 +37,8 @@ def test_one_key_is_one_execution(gates: Gates) -> None:
     assert gates.runs == 3
 
 
-def test_one_key_for_two_inputs_is_refused(gates: Gates) -> None:
-    with serving(create_app(gates.skills)) as served:
+def test_one_key_for_two_inputs_is_refused(serve: Serve, gates: Gates) -> None:
+    with serve() as served:
         start(served.http, texts=["a"])
         refused = start(served.http, texts=["b"])
     assert refused.status_code == 422
@@ -53,16 +47,16 @@ def test_one_key_for_two_inputs_is_refused(gates: Gates) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\there"])
-def test_a_key_that_is_none(gates: Gates, key: str) -> None:
-    with serving(create_app(gates.skills)) as served:
+def test_a_key_that_is_none(serve: Serve, gates: Gates, key: str) -> None:
+    with serve() as served:
         refused = start(served.http, key=key)
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "bad_request"
     assert gates.runs == 0
 
 
-def test_cancelling_ends_the_stream_and_stops_the_handler(gates: Gates) -> None:
-    with serving(create_app(gates.skills)) as served:
+def test_cancelling_ends_the_stream_and_stops_the_handler(serve: Serve, gates: Gates) -> None:
+    with serve() as served:
         body = {"input": {"gate": "never"}}
         started = served.http.post("/v1/skills/gated/executions", json=body).json()
         for _ in range(2):
@@ -76,8 +70,8 @@ def test_cancelling_ends_the_stream_and_stops_the_handler(gates: Gates) -> None:
     assert gates.finished == 0
 
 
-def test_cancelling_what_is_not_there(gates: Gates) -> None:
-    with serving(create_app(gates.skills)) as served:
+def test_cancelling_what_is_not_there(serve: Serve, gates: Gates) -> None:
+    with serve() as served:
         answer = served.http.post("/v1/executions/exec_nope/cancel")
     assert answer.status_code == 404
     assert json.loads(answer.content)["error"]["code"] == "execution_not_found"

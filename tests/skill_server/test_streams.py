@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 
 from machpay._position import Cursor, Position
 from machpay.serve.drain import Drain
-from machpay.serve.memory import MemoryExecutions
 from machpay.serve.server import create_app
 from machpay.serve.streams import Streams
-from tests.skill_server.serving import Raw, Served, parse_raw, request, serving
+from tests.skill_server.serving import Raw, parse_raw, request, serving
+from tests.skill_server.sides import Serve, Server
 from tests.skill_server.skills import Gates
 from tests.waiting import wait_until
 from tests.wire import WireEvent, check, check_prefix, check_retry_only
 
 
-def start(served: Served, skill: str, *headers: str, path: str = "stream", **input: Any) -> Raw:
+def start(served: Server, skill: str, *headers: str, path: str = "stream", **input: Any) -> Raw:
     body = json.dumps({"input": input}).encode()
     return served.raw(request("POST", f"/v1/skills/{skill}/{path}", body, *headers))
 
 
-def resume(served: Served, cursor: str, *headers: str) -> Raw:
+def resume(served: Server, cursor: str, *headers: str) -> Raw:
     execution_id = cursor.partition(".")[0]
     path = f"/v1/executions/{execution_id}/stream"
     return served.raw(request("GET", path, b"", f"Last-Event-ID: {cursor}", *headers))
@@ -36,7 +36,7 @@ def without_retry(body: bytes) -> bytes:
     return body.partition(b"\n")[2]
 
 
-def test_the_bytes_of_a_stream(served: Served) -> None:
+def test_the_bytes_of_a_stream(served: Server) -> None:
     answer = start(served, "echo", texts=["Once ", "upon"])
     assert answer.status == 200
     assert answer.complete
@@ -64,7 +64,7 @@ def test_the_bytes_of_a_stream(served: Served) -> None:
     assert 200 <= events[0].retry <= 1000
 
 
-def test_an_execution_without_a_chunk(served: Served) -> None:
+def test_an_execution_without_a_chunk(served: Server) -> None:
     events = check(start(served, "echo").body)
     assert [event.event for event in events] == ["start", "end"]
 
@@ -77,7 +77,7 @@ def test_an_execution_without_a_chunk(served: Served) -> None:
     ],
 )
 def test_a_failed_execution_ends_with_an_error(
-    served: Served, own: bool, payload: dict[str, Any]
+    served: Server, own: bool, payload: dict[str, Any]
 ) -> None:
     answer = start(served, "failing", own=own)
     events = check(answer.body)
@@ -108,7 +108,7 @@ NASTY = st.text() | st.sampled_from(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_one_yield_stays_one_event_whatever_is_in_it(
-    served: Served, texts: list[str], data: Any
+    served: Server, texts: list[str], data: Any
 ) -> None:
     events = check(start(served, "echo", texts=texts, data=data).body)
     chunks = [event.data for event in events[1:-1]]
@@ -126,7 +126,7 @@ def read_until(connection: socket.socket, count: int) -> tuple[Raw, list[WireEve
             return answer, events
 
 
-def test_headers_and_start_and_chunks_come_at_once(served: Served, gates: Gates) -> None:
+def test_headers_and_start_and_chunks_come_at_once(served: Server, gates: Gates) -> None:
     body = b'{"input":{"gate":"g"}}'
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(request("POST", "/v1/skills/gated/stream", body))
@@ -137,7 +137,7 @@ def test_headers_and_start_and_chunks_come_at_once(served: Served, gates: Gates)
         gates.gate("g").set()
 
 
-def test_an_execution_goes_on_without_its_client(served: Served, gates: Gates) -> None:
+def test_an_execution_goes_on_without_its_client(served: Server, gates: Gates) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(request("POST", "/v1/skills/gated/stream", b'{"input":{"gate":"g"}}'))
         _, seen = read_until(connection, 2)
@@ -147,7 +147,7 @@ def test_an_execution_goes_on_without_its_client(served: Served, gates: Gates) -
     assert gates.runs == 1
 
 
-def test_resuming_after_each_event_gives_exactly_the_rest(served: Served, gates: Gates) -> None:
+def test_resuming_after_each_event_gives_exactly_the_rest(served: Server, gates: Gates) -> None:
     whole = start(served, "echo", texts=["a", "b", "c", "d"]).body
     events = check(whole)
     for position, event in enumerate(events[:-1]):
@@ -158,7 +158,7 @@ def test_resuming_after_each_event_gives_exactly_the_rest(served: Served, gates:
     assert gates.runs == 1
 
 
-def test_reading_from_the_start_without_a_cursor(served: Served) -> None:
+def test_reading_from_the_start_without_a_cursor(served: Server) -> None:
     whole = start(served, "echo", texts=["a"]).body
     execution_id = check(whole)[0].data["executionId"]
     again = served.raw(request("GET", f"/v1/executions/{execution_id}/stream"))
@@ -166,7 +166,7 @@ def test_reading_from_the_start_without_a_cursor(served: Served) -> None:
 
 
 def test_the_position_of_the_claim_which_nobody_sees_is_a_place_to_resume_from(
-    served: Served,
+    served: Server,
 ) -> None:
     events = check(start(served, "echo", texts=["a"]).body)
     execution_id = events[0].data["executionId"]
@@ -174,14 +174,14 @@ def test_the_position_of_the_claim_which_nobody_sees_is_a_place_to_resume_from(
     assert [event.id for event in again] == [event.id for event in events[1:]]
 
 
-def test_a_position_before_the_claim_skips_nothing(served: Served) -> None:
+def test_a_position_before_the_claim_skips_nothing(served: Server) -> None:
     events = check(start(served, "echo", texts=["a", "b"]).body)
     execution_id = events[0].data["executionId"]
     again = check(resume(served, f"{execution_id}.0-4").body)
     assert [event.id for event in again] == [event.id for event in events[1:]]
 
 
-def test_the_query_resumes_too_and_the_header_beats_it(served: Served) -> None:
+def test_the_query_resumes_too_and_the_header_beats_it(served: Server) -> None:
     events = check(start(served, "echo", texts=["a", "b"]).body)
     execution_id = events[0].data["executionId"]
     path = f"/v1/executions/{execution_id}/stream?last_event_id={events[0].id}"
@@ -194,7 +194,7 @@ def test_the_query_resumes_too_and_the_header_beats_it(served: Served) -> None:
     assert [event.id for event in by_post] == [events[3].id]
 
 
-def test_after_the_terminal_event_there_is_nothing(served: Served, gates: Gates) -> None:
+def test_after_the_terminal_event_there_is_nothing(served: Server, gates: Gates) -> None:
     last = check(start(served, "echo").body)[-1].id
     answer = resume(served, last)
     assert (answer.status, answer.body) == (204, b"")
@@ -206,7 +206,7 @@ def test_after_the_terminal_event_there_is_nothing(served: Served, gates: Gates)
 
 
 @pytest.mark.parametrize("position", ["1-6", "1-4000", "2-3", "999999999-5"])
-def test_a_cursor_beyond_the_log_is_told_so_once(served: Served, position: str) -> None:
+def test_a_cursor_beyond_the_log_is_told_so_once(served: Server, position: str) -> None:
     execution_id = check(start(served, "echo", texts=["a", "b"]).body)[0].data["executionId"]
     answer = resume(served, f"{execution_id}.{position}")
     assert answer.status == 200
@@ -223,15 +223,14 @@ def test_a_cursor_beyond_the_log_is_told_so_once(served: Served, position: str) 
     assert (again.status, again.body) == (200, b"")
 
 
-def test_a_made_up_cursor_of_an_unknown_execution_is_refused(served: Served) -> None:
+def test_a_made_up_cursor_of_an_unknown_execution_is_refused(served: Server) -> None:
     """Also one that looks as if its reader had been told that the log is lost."""
     assert resume(served, "exec_" + "a" * 26 + ".2-0").status == 404
 
 
-def test_heartbeats_in_silence(gates: Gates, drain: Drain) -> None:
-    executions = MemoryExecutions(gates.skills, heartbeat=0.02)
+def test_heartbeats_in_silence(serve: Serve, gates: Gates) -> None:
     with (
-        serving(create_app([], executions=executions, drain=drain), drain) as served,
+        serve(heartbeat=0.02) as served,
         socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection,
     ):
         connection.sendall(request("POST", "/v1/skills/gated/stream", b'{"input":{"gate":"g"}}'))
@@ -248,15 +247,13 @@ def test_heartbeats_in_silence(gates: Gates, drain: Drain) -> None:
     assert b"\n\n:\n:\n" in answer.body
 
 
-def test_a_drain_ends_streams_with_an_error_and_a_clean_end(
-    served: Served, gates: Gates, drain: Drain
-) -> None:
+def test_a_drain_ends_streams_with_an_error_and_a_clean_end(served: Server) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(request("POST", "/v1/skills/gated/stream", b'{"input":{"gate":"g"}}'))
         received = b""
         while b"before" not in received:
             received += connection.recv(65536)
-        served.call(drain.begin)
+        served.drain()
         while (answer := parse_raw(received)) is None or not answer.complete:
             received += connection.recv(65536)
     events = check(answer.body)
@@ -265,11 +262,10 @@ def test_a_drain_ends_streams_with_an_error_and_a_clean_end(
 
 
 def test_while_draining_starts_are_refused_and_resumes_told_to_come_back(
-    served: Served, gates: Gates, drain: Drain
+    served: Server, gates: Gates
 ) -> None:
     first = check(start(served, "echo", texts=["a"]).body)[0].id
-    served.call(drain.begin)
-    wait_until(lambda: drain.draining, "the drain")
+    served.drain()
     for path in ("stream", "executions"):
         refused = start(served, "echo", path=path)
         assert refused.status == 503
@@ -315,7 +311,7 @@ def test_a_client_that_takes_nothing_is_cut(
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
-def test_a_long_log_is_replayed_whole(served: Served) -> None:
+def test_a_long_log_is_replayed_whole(served: Server) -> None:
     chunks = 20_000
     events = check(start(served, "large", chunks=chunks, size=10).body)
     assert len(events) == chunks + 2
@@ -323,7 +319,7 @@ def test_a_long_log_is_replayed_whole(served: Served) -> None:
     assert [event.id for event in again] == [event.id for event in events[1:]]
 
 
-def test_head_opens_no_stream_and_starts_nothing(served: Served, gates: Gates) -> None:
+def test_head_opens_no_stream_and_starts_nothing(served: Server, gates: Gates) -> None:
     answer = served.raw(request("HEAD", "/v1/skills/echo/stream", b"", "Connection: close"))
     assert answer.status == 405
     assert answer.header("allow") == "POST"

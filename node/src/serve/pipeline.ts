@@ -35,19 +35,27 @@ export class Pipelines {
     this.#turns.set(socket, turns);
     const before = turns.open > 0 ? turns.last : undefined;
     turns.open++;
+    let over = (): void => {};
     turns.last = new Promise((resolve) => {
-      response.once('close', () => {
-        turns.open--;
+      let open = true;
+      over = () => {
+        turns.open -= open ? 1 : 0;
+        open = false;
         resolve();
-      });
+      };
     });
+    response.once('close', over);
     if (before !== undefined) {
       if (turns.open > WAITING) {
         socket.destroy();
       }
       await before;
     }
-    return !socket.destroyed && !response.destroyed;
+    const here = !socket.destroyed && !response.destroyed;
+    if (!here) {
+      over(); // an answer whose turn never came is not closed with its connection
+    }
+    return here;
   }
 
   /** Tells whether a request of a connection is being served. */

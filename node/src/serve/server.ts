@@ -219,6 +219,7 @@ export class SkillServer {
     });
     try {
       if (!(await this.#pipelines.turn(request.socket, response))) {
+        this.#exchanges.delete(exchange);
         return;
       }
       if (!this.#cors.answer(exchange)) {
