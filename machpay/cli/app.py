@@ -1,6 +1,9 @@
 """The commands and their help, and what becomes of a command line that is none."""
 
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -82,6 +85,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    _open_closed_streams()
     try:
         code = app(args=arguments, prog_name=_NAME, standalone_mode=False)
     except typer.TyperException as error:
@@ -89,6 +93,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return INTERRUPTED
     return code if isinstance(code, int) else OK
+
+
+def _open_closed_streams() -> None:
+    """Let standard streams that were closed (``>&-``) lead nowhere; else a socket has their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for the process's life
 
 
 def _refuse(error: typer.TyperException) -> int:

@@ -182,20 +182,6 @@ class Screen:
             self._status.draw(at_line_start=column == 0)
 
 
-def discard_output() -> None:
-    """Make the process's outputs lead nowhere: whoever read them has gone.
-
-    Otherwise the interpreter, which flushes them as it ends, would have something to say.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            sink = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, stream.fileno())
-            os.close(sink)
-
-
 def _console(file: TextIO, *, plain: bool) -> Console:
     options: dict[str, Any] = {} if file.isatty() else {"width": _UNBOUNDED}
     if plain or os.environ.get("NO_COLOR"):

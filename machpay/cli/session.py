@@ -17,7 +17,7 @@ from machpay.cli.failures import (
     USAGE,
     tell_error,
 )
-from machpay.cli.screen import Screen, discard_output
+from machpay.cli.screen import Screen
 from machpay.exceptions import StreamError
 
 P = ParamSpec("P")
@@ -190,8 +190,7 @@ def _run(function: Callable[[Session], int], choices: Choices) -> int:
     except StreamError as error:
         tell_error(session.screen, error, session.base_url)
         return FAILED
-    except BrokenPipeError:
-        discard_output()
+    except BrokenPipeError:  # what was not written is dropped: every write of ours is flushed
         return BROKEN_PIPE
     except KeyboardInterrupt:
         session.screen.settle()

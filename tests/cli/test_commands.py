@@ -1,6 +1,7 @@
 """What each command writes, and how it exits, against the real system."""
 
 import json
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from machpay import StreamError
 from ops.cut import CuttableProxy
 from ops.system import System
-from tests.cli.running import Piped, Ran, machpay
+from tests.cli.running import COMMAND, Piped, Ran, environment, machpay
 from tests.waiting import wait_until
 
 
@@ -215,3 +216,14 @@ def test_the_input_may_be_a_file(cli, tmp_path: Path):
     path = tmp_path / "input.json"
     path.write_text('{"text": "from a file"}')
     assert cli("run", "echo", f"@{path}").out == "from a file"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_standard_stream_is_no_failure(url, closed):
+    shell = f'exec "$@" {closed}'
+    command = ["sh", "-c", shell, "sh", *COMMAND, "run", "echo", "text=hi"]
+    ran = subprocess.run(
+        command, env=environment(url), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == ("" if closed.startswith(">") else "hi")
