@@ -1,5 +1,6 @@
 """``make docs``: ``docs/`` as a site, and what of it is made from code."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -96,7 +97,12 @@ def _sphinx(builder: str, output: Path) -> None:
 
 def _run(command: Sequence[str], folder: Path) -> None:
     done = subprocess.run(  # noqa: S603 - tools that are pinned, on files of ours
-        command, cwd=folder, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise SiteError((done.stdout + done.stderr).strip())
