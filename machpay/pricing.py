@@ -1,7 +1,7 @@
 """What an execution costs: exact decimals from the declaration to the ``end`` event."""
 
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Final
 
 import msgspec
@@ -11,6 +11,10 @@ __all__ = ["Pricing", "estimate_tokens"]
 _QUANTUM: Final = Decimal("1e-9")
 _FIELDS: Final = ("base_usd", "per_token_usd", "per_second_usd")
 _ZERO: Final = Decimal(0)
+
+_HIGHEST: Final = Decimal(1_000_000_000)
+_EXACT: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)
+"""Room for the highest price times the most tokens that can be reported, with all its decimals."""
 
 
 class Pricing(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,11 +52,13 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
             tokens: Output tokens.
             milliseconds: The execution's billed time.
         """
-        seconds = Decimal(milliseconds) / 1000
-        exact = self.base_usd + self.per_token_usd * tokens + self.per_second_usd * seconds
-        rounded = exact.quantize(_QUANTUM, ROUND_HALF_EVEN).normalize()
-        # normalize() writes 100 as 1E+2, which is valid JSON but surprises readers.
-        return rounded if rounded.as_tuple().exponent in range(-9, 1) else rounded.quantize(_ZERO)
+        with localcontext(_EXACT):
+            seconds = Decimal(milliseconds) / 1000
+            exact = self.base_usd + self.per_token_usd * tokens + self.per_second_usd * seconds
+            rounded = exact.quantize(_QUANTUM).normalize()
+            # normalize() writes 100 as 1E+2, which is valid JSON but surprises readers.
+            plain = rounded.as_tuple().exponent in range(-9, 1)
+            return rounded if plain else rounded.quantize(_ZERO)
 
 
 def _usd(name: str, value: object) -> Decimal:
@@ -63,8 +69,8 @@ def _usd(name: str, value: object) -> Decimal:
         price = Decimal(str(value))
     except ArithmeticError:
         raise ValueError(f"{name} is a number of USD, not {value!r}") from None
-    if not price.is_finite() or price < 0:
-        raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
+    if not price.is_finite() or not 0 <= price <= _HIGHEST:
+        raise ValueError(f"{name} must be a number of USD from 0 to {_HIGHEST:f}, not {value!r}")
     return price
 
 

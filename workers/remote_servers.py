@@ -25,6 +25,10 @@ LIST_WITHIN: Final = 10.0
 MOST_SKILLS: Final = 1000
 """Of one server."""
 
+_LONGEST_NAME: Final = 200
+_LONGEST_DESCRIPTION: Final = 4000
+"""In characters."""
+
 _SILENCE: Final = 60.0
 """After how much silence a connection counts as dead, in s: four heartbeats."""
 
@@ -173,6 +177,8 @@ class _Server:
     def _made(self, listed: list[Listed]) -> dict[str, RemoteSkill]:
         skills: dict[str, RemoteSkill] = {}
         for one in listed:
+            if not one.live:  # a whole system of its own, and no worker there has it now
+                continue
             known = self.skills.get(one.id)
             try:
                 skill = RemoteSkill(_info(one), self.client)
@@ -192,4 +198,6 @@ def _info(listed: Listed) -> SkillInfo:
         for name, value in msgspec.structs.asdict(listed).items()
         if value is not None and name != "live"
     }
-    return SkillInfo(**{"name": listed.id, **fields})
+    info = SkillInfo(**{"name": listed.id, **fields})
+    name, description = info.name[:_LONGEST_NAME], info.description[:_LONGEST_DESCRIPTION]
+    return msgspec.structs.replace(info, name=name, description=description)

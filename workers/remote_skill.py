@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from machpay import AsyncMachPay, AsyncStream
-from machpay._endings import WORKER_LOST
+from machpay._endings import NONDETERMINISTIC, WORKER_LOST
 from machpay._output import MAX_TEXT_BYTES, UsageOfAll
 from machpay._run import PLATFORM_CODES, EndedElsewhere, Interrupted
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
@@ -124,6 +124,9 @@ class RemoteSkill(Skill):
                     if isinstance(event, ChunkEvent) and delivered > 0:
                         delivered -= 1
                         continue
+                    if isinstance(event, EndEvent) and delivered > 0:
+                        # Clients have more than this: it is another execution.
+                        raise EndedElsewhere(NONDETERMINISTIC)
                     output = self._output(event, input)
                     if output is not None:
                         yield output

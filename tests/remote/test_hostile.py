@@ -11,7 +11,7 @@ import pytest
 from machpay import Skill
 from machpay._run import Completed, Failed, Interrupted, Outcome, run
 from machpay.events import ChunkEvent
-from machpay.skill import SkillInput
+from machpay.skill import Resume, SkillInput
 from workers.remote_servers import RemoteServers, read_servers
 from workers.remote_skill import RemoteSkill, remote_id
 from workers.skills import SkillsError
@@ -83,14 +83,15 @@ async def skills_of(server: Hostile) -> AsyncIterator[tuple[RemoteServers, dict[
         await servers.close()
 
 
-async def relay(skill: Skill) -> tuple[list[ChunkEvent], Outcome]:
+async def relay(skill: Skill, had: Resume | None = None) -> tuple[list[ChunkEvent], Outcome]:
     chunks: list[ChunkEvent] = []
 
     async def publish(batch: list[ChunkEvent]) -> None:
         chunks.extend(batch)
 
+    given = SkillInput(data={}, execution_id="e", resume=had)
     async with asyncio.timeout(50):
-        return chunks, await run(skill, SkillInput(data={}, execution_id="e"), publish)
+        return chunks, await run(skill, given, publish)
 
 
 async def outcome_of(stream: bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]) -> Outcome:
@@ -183,6 +184,7 @@ async def test_what_only_breaks_is_an_interruption(monkeypatch: pytest.MonkeyPat
         {"id": "../admin"},
         {"id": ""},
         {"pricing": {"base_usd": -1}},
+        {"pricing": {"per_token_usd": 1e30}},
         {"timeout": 0},
         {"idle_timeout": 1e300},
         {"max_output_bytes": -5},
@@ -198,6 +200,24 @@ async def test_a_skill_that_can_be_none_is_left_out(
                 assert skills == {}
                 await servers.refresh()
     assert len([record for record in caplog.records if "left out" in record.message]) == 1
+
+
+async def test_one_that_nobody_runs_there_is_left_out_too() -> None:
+    async with hostile() as server:
+        server.skills = answer(listed(live=False))
+        async with skills_of(server) as (_, skills):
+            assert skills == {}
+
+
+async def test_less_than_clients_have_is_no_end() -> None:
+    async with hostile() as server, skills_of(server) as (_, skills):
+        server.stream = events(START + CHUNK + end())
+        had = Resume(text="abc", chunks=3)
+        _, outcome = await relay(skills["s"], had)
+        assert isinstance(outcome, Failed)
+        assert outcome.code == "nondeterministic"
+        _, outcome = await relay(skills["s"], Resume(text="a", chunks=1))
+        assert outcome == Completed(tokens=1, chunks=1)
 
 
 async def test_one_that_disappears_is_not_announced_any_more() -> None:
