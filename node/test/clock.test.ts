@@ -1,70 +1,93 @@
-/** Waiting: for a server that is silent, and between tries. */
+/** Waiting: for a server that is silent, and between tries. Time passes when a test says so. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, beforeEach, mock, test } from 'node:test';
 import { clock, Silence } from '../src/clock.js';
 
 const NEVER = new Promise<never>(() => undefined);
 
-function pass(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+let now = 0;
+let told = 0;
+
+function pass(milliseconds: number): void {
+  for (let step = 0; step < milliseconds; step += 1) {
+    now += 1;
+    mock.timers.tick(1);
+  }
 }
 
-test('a wait that takes too long is told', async () => {
-  await new Promise<void>((resolve) => {
-    void new Silence(0.01, resolve).during(NEVER);
+/** To one who may be silent for 50 ms. */
+function listening(seconds = 0.05): Silence {
+  return new Silence(seconds, () => {
+    told += 1;
   });
+}
+
+beforeEach(() => {
+  told = 0;
+  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.method(performance, 'now', () => now);
+});
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
 });
 
-test('a wait that begins again is told by its own time', async () => {
-  let told = 0;
-  await new Promise<void>((resolve) => {
-    const silence = new Silence(0.05, () => {
-      told += 1;
-      resolve();
-    });
-    void (async () => {
-      for (let count = 0; count < 5; count += 1) {
-        await silence.during(pass(20));
-      }
-      assert.equal(told, 0);
-      void silence.during(NEVER);
-    })();
-  });
+test('a wait that takes too long is told, once', () => {
+  void listening().during(NEVER);
+  pass(49);
+  assert.equal(told, 0);
+  pass(1);
+  assert.equal(told, 1);
+  pass(500);
   assert.equal(told, 1);
 });
 
-test('what is between two waits may take long: a slow reader is not a silent server', async () => {
-  const told: string[] = [];
-  const silence = new Silence(0.01, () => told.push('silence'));
-  await silence.during(Promise.resolve());
-  await pass(50);
-  await silence.during(Promise.resolve());
-  silence.stop();
-  assert.deepEqual(told, []);
+test('every wait has the whole time', async () => {
+  const silence = listening();
+  for (let count = 0; count < 5; count += 1) {
+    pass(20);
+    await silence.during(Promise.resolve());
+  }
+  void silence.during(NEVER);
+  pass(49);
+  assert.equal(told, 0);
+  pass(1);
+  assert.equal(told, 1);
 });
 
-test('after a stop nothing is told', async () => {
-  const told: string[] = [];
-  const silence = new Silence(0.01, () => told.push('silence'));
+test('what is between two waits may take long: a slow reader is no silent server', async () => {
+  const silence = listening();
+  await silence.during(Promise.resolve());
+  pass(500);
+  assert.equal(told, 0);
   void silence.during(NEVER);
-  silence.stop();
-  await pass(50);
-  assert.deepEqual(told, []);
+  pass(50);
+  assert.equal(told, 1);
 });
 
-test('a longest silence beyond what timers can is no silence of 1 ms', async () => {
-  const told: string[] = [];
-  const silence = new Silence(1e9, () => told.push('silence'));
+test('after a stop nothing is told, and no timer is left', () => {
+  const silence = listening();
   void silence.during(NEVER);
-  await pass(50);
+  const cleared = mock.method(globalThis, 'clearTimeout');
   silence.stop();
-  assert.deepEqual(told, []);
+  pass(500);
+  assert.equal(told, 0);
+  // Else it would keep a process from its end.
+  assert.equal(cleared.mock.callCount(), 1);
+});
+
+test('a longest silence beyond what timers can wait for is no silence of 1 ms', () => {
+  const set = mock.method(globalThis, 'setTimeout');
+  void listening(1e9).during(NEVER);
+  assert.equal(set.mock.calls[0]?.arguments[1], 2 ** 31 - 1);
 });
 
 test('a pause ends by its time or by a signal', async () => {
   const controller = new AbortController();
-  await clock.pause(0.01, controller.signal);
+  const timed = clock.pause(0.01, controller.signal);
+  pass(10);
+  await timed;
   const paused = clock.pause(3600, controller.signal);
   controller.abort();
   await paused;

@@ -146,19 +146,19 @@ test('events are not compressed on their way', async () => {
 
 test('a silent connection is dead', async () => {
   const gone = edge.plan({ recording: new Recording(PLAIN), cut: sizeOf(1), fate: 'silence' });
-  const machpay = new MachPay({ baseUrl, timeout: 0.2 });
+  const machpay = new MachPay({ baseUrl, timeout: 0.5 });
   const stream = await machpay.skills.stream({ skillId: 's', input: {} });
   assert.deepEqual(
     (await collect(stream)).map(({ text }) => text),
     CHUNKS,
   );
   await gone;
-  assert.equal(stream.resumes, 1);
+  assert(edge.requests.length >= 2);
 });
 
 test('a server that accepts a connection and says nothing is dead, too', async () => {
   const gone = edge.plan({ recording: new Recording(PLAIN), cut: 0, fate: 'silence' });
-  const result = await new MachPay({ baseUrl, timeout: 0.2 }).skills.run({
+  const result = await new MachPay({ baseUrl, timeout: 0.5 }).skills.run({
     skillId: 's',
     input: {},
   });
