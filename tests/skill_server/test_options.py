@@ -15,7 +15,7 @@ from machpay.serve.presence import Presence
 from machpay.serve.turn import Turn
 from machpay.skill import Skill, SkillInput
 from tests.skill_server.serving import request
-from tests.skill_server.sides import Server
+from tests.skill_server.sides import Serve, Server
 from tests.skill_server.skills import Gates
 from tests.waiting import eventually, until, wait_until
 from tests.wire import check
@@ -192,3 +192,17 @@ def test_a_client_that_stays_gets_all_of_it(served: Server, gates: Gates) -> Non
             "chunk",
             "end",
         ]
+
+
+@pytest.mark.parametrize(("skill", "asked"), [("slow", 3600), ("slow", None), ("gated", 0.05)])
+def test_the_shorter_limit_ends_a_stream(serve: Serve, skill: str, asked: float | None) -> None:
+    body: dict[str, Any] = {"input": {"gate": "never"}}
+    if asked is not None:
+        body["timeout"] = asked
+    with serve(skills=["slow", "gated"]) as served:
+        message = request("POST", f"/v1/skills/{skill}/stream", json.dumps(body).encode())
+        events = check(served.raw(message).body)
+    assert events[-1].data == {
+        "code": "timeout",
+        "message": "The skill did not finish within 0.05 s.",
+    }

@@ -398,6 +398,16 @@ def test_the_status_of_a_failed_execution(served: Server) -> None:
     assert info["error"] == {"code": "out_of_ink", "message": "No ink."}
 
 
+@pytest.mark.parametrize("size", [0, 1000, 50_000])
+def test_a_status_has_all_of_the_text(served: Server, size: int) -> None:
+    body = {"input": {"chunks": 40, "size": size}}
+    started = served.http.post("/v1/skills/large/executions", json=body).json()
+    check(served.http.get(started["stream_url"]).content)
+    answer = served.http.get(started["status_url"])
+    assert answer.json()["text"] == "x" * (40 * size)
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
 def test_the_account_hook_decides_who_sees_what(gates: Gates, drain: Drain) -> None:
     def account_of(request: Request) -> str:
         account = request.headers.get("x-account")

@@ -21,7 +21,6 @@ export class Gates {
       large(),
       story(),
       this.#slow(),
-      told(),
     ];
   }
 
@@ -130,11 +129,5 @@ function story(): Skill {
     const members = Object.entries(input.data).map((pair) => pair.map((text) => `"${text}"`));
     yield `{${members.map((pair) => pair.join(': ')).join(', ')}}`;
   });
-  return skill;
-}
-
-function told(): Skill {
-  const skill = new Skill({ id: 'told' });
-  skill.streamHandler(({ data: { n }, executionId, attempt }) => `${n} ${executionId} ${attempt}`);
   return skill;
 }
