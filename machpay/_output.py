@@ -155,7 +155,7 @@ class Output:
 
     def _append(self, text: str, data: Any) -> None:
         if len(text) > _SAFE_CHARACTERS:
-            *pieces, text = _split(text)
+            *pieces, text = split(text)
             for piece in pieces:
                 self.pending.append(ChunkEvent(text=piece, index=self.index, timestamp=self._now))
                 self.index += 1
@@ -189,7 +189,7 @@ class Output:
         return estimate_tokens(self._earlier + self._characters)
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
     """Cut text so that no piece makes an event over 1 MiB, and only if it would."""
     if len(text.encode()) <= MAX_TEXT_BYTES and len(encode_payload(text)) <= 2 * MAX_TEXT_BYTES:
         return [text]

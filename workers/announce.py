@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from shared.cancellation import cancelled
@@ -12,7 +13,7 @@ from workers.remote_servers import RemoteServers
 logger: Final = logging.getLogger("machpay.announce")
 
 RETRY_EVERY: Final = 1.0
-"""When what is away, Redis or a server with skills, is asked again, in s."""
+"""When a Redis that is away is tried again, in s."""
 
 
 async def announce(registry: Registry, servers: RemoteServers) -> None:
@@ -30,17 +31,12 @@ async def announce(registry: Registry, servers: RemoteServers) -> None:
 
 
 async def keep_announcing(registry: Registry, servers: RemoteServers) -> None:
-    """Announce skills again and again, until cancelled; those of other servers as they list them."""
-    loop = asyncio.get_running_loop()
-    due = loop.time()
+    """Announce skills again and again, and at once when they change, until cancelled."""
     while not cancelled():
-        before = servers.announced()
-        await servers.refresh()
-        now = servers.announced()
-        if now != before:
-            logger.info("ready: %s", ", ".join(skill.id for skill in now))
-        if now != before or loop.time() >= due:
-            await announce(registry, servers)
-            due = loop.time() + ANNOUNCE_EVERY
-        away = RETRY_EVERY if servers.away else ANNOUNCE_EVERY
-        await asyncio.sleep(min(away, max(0.0, due - loop.time())))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANNOUNCE_EVERY):
+                await servers.changed.wait()
+                servers.changed.clear()
+                ids = [skill.id for skill in servers.announced()]
+                logger.info("ready: %s", ", ".join(ids) or "no skills")
+        await announce(registry, servers)

@@ -56,10 +56,12 @@ class _Run:
 
     Attributes:
         claim: The attempt, once there is one.
+        remote: The skill, if it is another server's.
     """
 
     def __init__(self) -> None:
         self.claim: Claim | None = None
+        self.remote: RemoteSkill | None = None
         self._publisher: Publisher | None = None
         self._stopped = False
 
@@ -133,6 +135,8 @@ class Executor:
                 logger.exception("%s: the job broke", execution_id)
                 with suppress(RedisError, OSError):
                     await self.give_up(execution_id)
+                    if mine.remote is not None:
+                        await mine.remote.ended(execution_id)
                     return
             # arq forgets a job that returns or raises, but its stream has no end yet.
             raise Retry(defer=AWAY) from error
@@ -173,10 +177,12 @@ class Executor:
             await self._settle(execution_id)
             return
         skill = self._skills.get(terms.skill_id)
-        if skill is None:
+        remote = mine.remote = skill if isinstance(skill, RemoteSkill) else None
+        if skill is None or (remote is not None and remote.away):
             logger.warning("%s: no skill %r here", execution_id, terms.skill_id)
+            if await self._ledger.settle(execution_id):
+                return  # ended meanwhile: by a cancellation, say
             raise Retry(defer=ELSEWHERE)
-        remote = skill if isinstance(skill, RemoteSkill) else None
         policy = None if remote is None else remote.policy
         mine.claim = await claim(self._log, self._leases, execution_id, skill, terms, policy)
         end = None

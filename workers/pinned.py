@@ -37,12 +37,17 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         if _origin(request.url) != self._origin:
             raise httpx.TooManyRedirects("another server than the configured one", request=request)
         request.headers.pop("authorization", None)
+        # What a small answer unpacks to has no bound.
+        request.headers["accept-encoding"] = "identity"
         response = await self._transport.handle_async_request(request)
         if response.has_redirect_location:
             await response.aclose()
             message = f"the server redirects ({response.status_code}), which is refused"
             raise httpx.TooManyRedirects(message, request=request)
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise httpx.DecodingError("the answer is compressed", request=request)
+        if request.headers.get("accept") != "text/event-stream" or not _streams(response):
             assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for mypy
             response.stream = _Bounded(response.stream)
         return response
@@ -50,6 +55,11 @@ class PinnedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
+
+
+def _streams(response: httpx.Response) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return kind.startswith("text/event-stream")
 
 
 class _Bounded(httpx.AsyncByteStream):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 import httpx
@@ -12,15 +13,22 @@ from machpay import SkillInfo as Listed
 from machpay.exceptions import StreamError
 from machpay.serve.executions import SkillInfo
 from machpay.skill import Skill
+from shared.cancellation import cancelled
 from shared.telemetry import Outage
 from workers.pinned import PinnedTransport
-from workers.remote_skill import RemoteSkill
+from workers.remote_skill import Link, RemoteSkill
 from workers.skills import SkillsError
 
 logger: Final = logging.getLogger("machpay.remote")
 
 LIST_WITHIN: Final = 10.0
 """How long a server may take to list its skills, in s."""
+
+LIST_EVERY: Final = 10.0
+"""How often a server is asked for them, in s."""
+
+RETRY_EVERY: Final = 1.0
+"""How often one that did not answer is asked, in s."""
 
 MOST_SKILLS: Final = 1000
 """Of one server."""
@@ -81,18 +89,39 @@ class RemoteServers:
         base_urls: The servers; where two list a skill of one id, the first one has it.
         skills: The worker's own skills, which come before all others. Those of the servers are added
             to it, and taken out of it again.
+
+    Attributes:
+        changed: Set when what can be run is not what it was.
     """
 
     def __init__(self, base_urls: list[str], skills: dict[str, Skill]) -> None:
         self._skills = skills
         self._own = frozenset(skills)
         self._servers = [_Server(base_url) for base_url in base_urls]
+        self.changed: asyncio.Event = asyncio.Event()
 
-    async def refresh(self) -> None:
-        """Ask every server for its skills; one that does not answer keeps those it had."""
+    async def watch(self) -> None:
+        """Keep in step with every server, each at its own pace, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for server in self._servers:
-                tasks.create_task(server.refresh(), name=f"skills of {server.base_url}")
+                tasks.create_task(self._watch(server), name=f"skills of {server.base_url}")
+
+    async def _watch(self, server: "_Server") -> None:
+        while not cancelled():
+            before = self.announced()
+            await server.refresh()
+            self._adopt()
+            if self.announced() != before:
+                self.changed.set()
+            await server.pause()
+
+    async def refresh(self) -> None:
+        """Ask every server for its skills, once; one that does not answer keeps those it had."""
+        for server in self._servers:
+            await server.refresh()
+        self._adopt()
+
+    def _adopt(self) -> None:
         found: dict[str, RemoteSkill] = {}
         for server in self._servers:
             for skill_id, skill in server.skills.items():
@@ -108,21 +137,20 @@ class RemoteServers:
     @property
     def away(self) -> bool:
         """Whether a server did not answer when it was asked last."""
-        return any(server.away for server in self._servers)
+        return any(server.link.away for server in self._servers)
 
     def announced(self) -> list[SkillInfo]:
         """List what this worker can run now: not the skills of a server that does not answer."""
-        away = {id(skill) for server in self._servers if server.away for skill in server.all()}
         return [
             skill.info if isinstance(skill, RemoteSkill) else SkillInfo.of(skill)
             for skill in self._skills.values()
-            if id(skill) not in away
+            if not (isinstance(skill, RemoteSkill) and skill.away)
         ]
 
     async def close(self) -> None:
         """Close all connections."""
         for server in self._servers:
-            await server.client.close()
+            await server.link.client.close()
 
 
 class _Server:
@@ -133,27 +161,30 @@ class _Server:
 
     Attributes:
         base_url: As given.
-        client: Reaches it, and nobody else.
+        link: The way to it.
         skills: What it lists, by id.
-        away: It did not answer when it was asked last.
     """
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self.client = AsyncMachPay(
-            base_url=base_url,
-            timeout=_SILENCE,
-            max_retries=_RETRIES,
-            transport=PinnedTransport(base_url),
+        self.link = Link(
+            AsyncMachPay(
+                base_url=base_url,
+                timeout=_SILENCE,
+                max_retries=_RETRIES,
+                transport=PinnedTransport(base_url),
+            )
         )
         self.skills: dict[str, RemoteSkill] = {}
-        self.away = True
         self._outage = Outage(logger, f"the skills of {base_url} can't be listed")
         self._said: set[str] = set()
 
-    def all(self) -> list[RemoteSkill]:
-        """List its skills."""
-        return [*self.skills.values()]
+    async def pause(self) -> None:
+        """Wait until it is to be asked again."""
+        self.link.missed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_EVERY if self.link.away else LIST_EVERY):
+                await self.link.missed.wait()
 
     def say_once(self, what: str) -> None:
         """Log something about it that is so until somebody changes it."""
@@ -165,12 +196,12 @@ class _Server:
         """Ask it for its skills."""
         try:
             async with asyncio.timeout(LIST_WITHIN):
-                listed = await self.client.skills.list()
+                listed = await self.link.client.skills.list()
         except (StreamError, TimeoutError) as error:
-            self.away = True
+            self.link.away = True
             self._outage.goes_on(ConnectionError(str(error) or "no answer"))
             return
-        self.away = False
+        self.link.away = False
         self._outage.is_over()
         self.skills = self._made(listed[:MOST_SKILLS])
 
@@ -181,7 +212,7 @@ class _Server:
                 continue
             known = self.skills.get(one.id)
             try:
-                skill = RemoteSkill(_info(one), self.client)
+                skill = RemoteSkill(_info(one), self.link)
             except ValueError as error:
                 self.say_once(f"a skill is left out: {error}")
                 continue

@@ -16,12 +16,13 @@ from typing import Any, Final
 import msgspec
 
 from machpay import AsyncMachPay, AsyncStream
-from machpay._endings import NONDETERMINISTIC, WORKER_LOST
-from machpay._output import MAX_TEXT_BYTES, UsageOfAll
+from machpay._endings import LOG_LOST, NONDETERMINISTIC, WORKER_LOST
+from machpay._output import UsageOfAll, split
 from machpay._run import PLATFORM_CODES, EndedElsewhere, Interrupted
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, Event, StartEvent
 from machpay.exceptions import (
     ExecutionNotFound,
+    LogLost,
     SkillError,
     StreamError,
     StreamInterrupted,
@@ -44,6 +45,9 @@ _PASSED_ON: Final = frozenset(
 )
 """What the other server's platform may say about an execution that is ours to end."""
 
+_LOST: Final = frozenset({WORKER_LOST.code, LOG_LOST.code})
+"""What it says when it lost the execution: a skill server that is shut down, say."""
+
 _FAILED: Final = ErrorEvent(code="skill_error", message="The skill failed.")
 
 
@@ -56,12 +60,35 @@ def remote_id(execution_id: str) -> str:
     return f"relay-{hashlib.sha256(execution_id.encode()).hexdigest()[:40]}"
 
 
+class Link:
+    """The way to a server.
+
+    Args:
+        client: Reaches it, and no other.
+
+    Attributes:
+        client: As given.
+        away: It did not answer when it was asked last.
+        missed: Set when it did not answer an execution: then it is asked at once.
+    """
+
+    def __init__(self, client: AsyncMachPay) -> None:
+        self.client = client
+        self.away = True
+        self.missed = asyncio.Event()
+
+    def note_away(self) -> None:
+        """Note that the server does not answer."""
+        self.away = True
+        self.missed.set()
+
+
 class RemoteSkill(Skill):
     """A skill that another server runs.
 
     Args:
         info: How that server lists it.
-        client: Reaches that server, and no other.
+        link: The way to that server.
 
     Attributes:
         info: How it is announced here.
@@ -70,7 +97,7 @@ class RemoteSkill(Skill):
         ValueError: It is listed as what no skill can be.
     """
 
-    def __init__(self, info: SkillInfo, client: AsyncMachPay) -> None:
+    def __init__(self, info: SkillInfo, link: Link) -> None:
         super().__init__(
             info.id,
             name=info.name,
@@ -89,9 +116,15 @@ class RemoteSkill(Skill):
             on_interrupt=_policy(info.on_interrupt),
         )
         self.info: SkillInfo = info
-        self._client = client
+        self._link = link
+        self._client = link.client
         self._over: dict[str, None] = {}
         self.stream_handler(self._relay)
+
+    @property
+    def away(self) -> bool:
+        """Whether its server does not answer: then executions wait, as for a worker."""
+        return self._link.away
 
     async def policy(self, execution_id: str) -> OnInterrupt:
         """Tell what becomes of an execution that was begun here: it goes on if it is still there."""
@@ -118,9 +151,13 @@ class RemoteSkill(Skill):
     async def _relay(self, input: SkillInput) -> AsyncIterator[Chunk | Usage]:
         stream = self._stream(input)
         delivered = 0 if input.resume is None else input.resume.chunks
+        begun = delivered > 0
         try:
             async with stream:
                 async for event in stream.events():
+                    if isinstance(event, StartEvent) and event.attempt > 1 and begun:
+                        # What clients have is void there, and can't be taken back here.
+                        raise EndedElsewhere(WORKER_LOST)
                     if isinstance(event, ChunkEvent) and delivered > 0:
                         delivered -= 1
                         continue
@@ -128,9 +165,13 @@ class RemoteSkill(Skill):
                         # Clients have more than this: it is another execution.
                         raise EndedElsewhere(NONDETERMINISTIC)
                     output = self._output(event, input)
+                    begun = begun or isinstance(output, Chunk)
                     if output is not None:
                         yield output
-        except (StreamInterrupted, ExecutionNotFound) as error:
+        except StreamInterrupted as error:
+            self._link.note_away()
+            raise Interrupted(str(error)) from error
+        except (ExecutionNotFound, LogLost) as error:
             raise Interrupted(str(error)) from error
         except StreamError as error:
             if error.retryable:
@@ -156,20 +197,16 @@ class RemoteSkill(Skill):
         """
         if isinstance(event, ChunkEvent):
             # Larger ones would be split here, and chunks would not be one to one any more.
-            if len(event.text.encode()) > MAX_TEXT_BYTES:
+            if len(split(event.text)) > 1:
                 logger.error("%s: a chunk of %s is too large", input.execution_id, self.id)
                 raise EndedElsewhere(_FAILED)
             return Chunk(event.text, data=event.data)
         if isinstance(event, StartEvent):
-            if event.attempt > 1 and input.resume is not None:
-                raise EndedElsewhere(
-                    WORKER_LOST
-                )  # what clients have is void, and can't be taken back
             return None
         if isinstance(event, EndEvent):
             self._note_end(input.execution_id)
             return UsageOfAll(tokens=event.tokens_used)
-        if event.code == WORKER_LOST.code:  # what a skill server that is shut down says
+        if event.code in _LOST:
             raise Interrupted(event.message)
         self._note_end(input.execution_id)
         if event.code in _PASSED_ON:

@@ -61,10 +61,12 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(worker.async_run(), name="worker")
             announcing = tasks.create_task(_announce(registry, servers), name="announce skills")
+            watching = tasks.create_task(servers.watch(), name="remote skills")
             stops = listen_for_stops(queue, leases.token, executor.stop)
             listening = tasks.create_task(stops, name="stops")
             await asyncio.wait([running])
             announcing.cancel()
+            watching.cancel()
             listening.cancel()
     finally:
         await worker.close()

@@ -1,6 +1,7 @@
 """Servers that mean harm, or are just broken: nothing of ours breaks, and nobody else is called."""
 
 import asyncio
+import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,7 +46,7 @@ class Hostile:
     def __init__(self) -> None:
         self.port = 0
         self.requests: list[str] = []
-        self.skills = answer(listed())
+        self.skills: bytes | Callable[[asyncio.StreamWriter], Awaitable[None]] = answer(listed())
         self.stream: bytes | Callable[[asyncio.StreamWriter], Awaitable[None]] = b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,6 +140,7 @@ async def test_the_environments_api_key_is_not_for_it(monkeypatch: pytest.Monkey
         events(START + "event: chunk\ndata: [" + "[" * 100_000 + f"\nid: {NAME}.1-3\n\n"),
         events(START + "data: " + "x" * (9 << 20)),
         events(START + CHUNK.replace('"a"', json.dumps("x" * 500_000))),
+        events(START + CHUNK.replace('"a"', json.dumps("\x01" * 100_000))),
         events(CHUNK.replace(NAME, "somebody-elses") + end().replace(NAME, "somebody-elses")),
         answer("<html>", headers="Content-Type: text/html\r\n"),
         answer('{"error":{"code":"forbidden","message":"No."}}', "403 Forbidden"),
@@ -154,12 +156,14 @@ async def test_what_makes_no_sense_is_the_skills_failure(stream: bytes) -> None:
     assert (outcome.code, outcome.message) == ("skill_error", "The skill failed.")
 
 
-async def test_an_endless_answer_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["text/plain", "text/event-stream"])
+async def test_an_endless_answer_is_cut_short(kind: str) -> None:
+    """Whatever it says it is: what is asked for decides whether it may be a stream."""
     sent = 0
 
     async def pour(writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        writer.write(answer("", "403 Forbidden"))
+        writer.write(answer("", "403 Forbidden", f"Content-Type: {kind}\r\n"))
         while True:
             writer.write(b"x" * 65536)
             await writer.drain()
@@ -170,10 +174,59 @@ async def test_an_endless_answer_is_cut_short(monkeypatch: pytest.MonkeyPatch) -
     assert sent < 64 << 20
 
 
+async def test_an_endless_list_is_cut_short() -> None:
+    sent = 0
+
+    async def pour(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(events(""))
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent += 65536
+
+    async with hostile() as server:
+        server.skills = pour
+        async with skills_of(server) as (servers, _):
+            assert servers.away
+    assert sent < 64 << 20
+
+
+async def test_what_unpacks_to_more_than_it_is_is_refused() -> None:
+    packed = gzip.compress(b" " * (8 << 20))
+    head = f"Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n"
+    async with hostile() as server:
+        server.skills = answer("", headers=head) + packed
+        async with skills_of(server) as (servers, _):
+            assert servers.away
+    assert "accept-encoding: identity" in server.requests[0].lower()
+
+
+async def test_one_that_begins_again_there_is_no_text_twice() -> None:
+    again = START.replace('"s"}', '"s","attempt":2}').replace("0-1", "2-4")
+    rest = CHUNK.replace("1-3", "2-5") + end().replace("1-4", "2-6")
+    async with hostile() as server, skills_of(server) as (_, skills):
+        server.stream = events(START + CHUNK + again + rest)
+        chunks, outcome = await relay(skills["s"])
+        assert isinstance(outcome, Failed)
+        assert (outcome.code, outcome.retryable) == ("worker_lost", True)
+        assert [chunk.text for chunk in chunks] == ["a"]
+        server.stream = events(START + again + rest)
+        chunks, outcome = await relay(skills["s"])
+        assert isinstance(outcome, Completed)
+        assert [chunk.text for chunk in chunks] == ["a"]
+
+
 async def test_what_only_breaks_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
     """So another attempt follows, and in the end the stream says that its worker was lost."""
     monkeypatch.setattr("workers.remote_servers._RETRIES", 1)
-    for stream in (b"", answer("", "503 Service Unavailable"), events(START)):
+    lost = f'event: error\ndata: {{"code":"log_lost","message":""}}\nid: {NAME}.1-4\n\n'
+    for stream in (
+        events(START + CHUNK + lost),
+        b"",
+        answer("", "503 Service Unavailable"),
+        events(START),
+    ):
         with pytest.raises(Interrupted):
             await outcome_of(stream)
 

@@ -175,14 +175,24 @@ def test_a_server_that_loses_it_is_as_a_worker_that_is_lost(
 
 
 def test_a_server_that_is_lost_before_its_first_word_is_not_noticed(
-    client: MachPay, far: FarServer
+    client: MachPay, far: FarServer, system: System
 ) -> None:
+    """However long it takes: it waits, as it would for a worker."""
     far.kill()
     stream = client.skills.stream("far", {"n": 3})
     events = iter(stream.events())
     assert isinstance(next(events), StartEvent)
+    wait_until(lambda: waits(system), "it waits for the server")
     far.start()
     assert text([*events]) == "0 1 2 "
+
+
+def waits(system: System) -> bool:
+    """Tell whether a worker has put an execution back, since its server does not answer."""
+    return any(
+        "no skill 'far' here" in system.children[name].tail(200)
+        for name in ("worker.1", "worker.2")
+    )
 
 
 def test_workers_do_not_wait_for_a_server_that_is_away(

@@ -83,6 +83,8 @@ export interface SkillInfo {
   readonly timeout: number;
   readonly queue_timeout: number;
   readonly idle_timeout: number;
+  readonly max_output_bytes: number;
+  readonly on_interrupt: 'fail';
   readonly live: true;
 }
 
@@ -372,6 +374,9 @@ function infoOf(skill: Skill): SkillInfo {
     timeout: skill.timeout,
     queue_timeout: skill.queueTimeout,
     idle_timeout: skill.idleTimeout,
+    max_output_bytes: skill.maxOutputBytes,
+    // What is lost here is lost: there is no other process that could go on.
+    on_interrupt: 'fail',
     live: true,
   };
 }
