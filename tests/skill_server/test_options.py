@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -174,6 +175,24 @@ def test_a_client_that_leaves_its_stream_leaves_nobody(served: Server, gates: Ga
     assert [event.event for event in events] == ["start", "chunk", "error"]
     assert events[-1].data["code"] == "cancelled"
     assert gates.finished == 0
+
+
+def test_it_goes_on_for_as_long_as_a_stream_of_it_is_open(served: Server, gates: Gates) -> None:
+    body = b'{"input":{"gate":"g"},"on_disconnect":{"cancel_after":1}}'
+    unread = json.loads(served.raw(request("POST", "/v1/skills/gated/executions", body)).body)
+    with served.http.stream("POST", "/v1/skills/gated/stream", content=body) as answer:
+        pieces = answer.iter_raw()
+        received = next(pieces)
+        later = json.loads(served.raw(request("POST", "/v1/skills/gated/executions", body)).body)
+        for other in (unread, later):
+            wait_until(partial(is_cancelled, served, other["status_url"]), "nobody reads it")
+        gates.gate("g").set()
+        received += b"".join(pieces)
+    assert check(received)[-1].event == "end"
+
+
+def is_cancelled(served: Server, path: str) -> bool:
+    return bool(served.http.get(path).json()["status"] == "cancelled")
 
 
 def test_a_client_that_stays_gets_all_of_it(served: Server, gates: Gates) -> None:

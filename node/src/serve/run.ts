@@ -27,7 +27,7 @@ const GRACE = 100;
 
 /** A handler that is always ahead gives others their turn after so many outputs, or so many ms. */
 const AT_A_STRETCH = 64;
-const STRETCH_MS = 10;
+const STRETCH_MS = 2;
 
 /** A timer's longest delay, in ms: more of it wraps around. */
 const LONGEST_DELAY = 2 ** 31 - 1;
