@@ -272,14 +272,14 @@ class RedisExecutions:
 
 
 @asynccontextmanager
-async def reachable(within: float = ANSWER_WITHIN) -> AsyncIterator[None]:
+async def reachable(within: float | None = None) -> AsyncIterator[None]:
     """Turn a Redis that is away, or hangs, into :class:`Unavailable`.
 
     Args:
-        within: How long it may take, in s.
+        within: How long it may take, in s; :data:`ANSWER_WITHIN` when left out.
     """
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(ANSWER_WITHIN if within is None else within):
             yield
     except (RedisError, OSError) as error:
         if is_away(error):

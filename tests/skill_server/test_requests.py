@@ -347,6 +347,8 @@ def test_the_registry(served: Server) -> None:
         "timeout": 3600.0,
         "queue_timeout": 300.0,
         "idle_timeout": 300.0,
+        "max_output_bytes": 16 << 20,
+        "on_interrupt": "fail",
         "live": True,
     }
     assert served.http.get("/v1/skills/echo").json() == skills[0]
