@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from examples.offline_model import answer
-from machpay import MachPay
+from machpay import MachPay, StreamError
 from ops.system import System
 from tests.docs.blocks import Block, claim
 from tests.docs.guide import GUIDE
@@ -20,6 +20,8 @@ STORY = claim(GUIDE, "Building Streaming Skills > Node.js", "typescript")
 
 README = claim("node/README.md", "Streaming", "typescript")
 RESUMING = claim("node/README.md", "Resuming", "typescript")
+
+SHOUT = claim("node/README.md", "Skills", "typescript")
 
 AS_BEFORE = """import { MachPay } from '@machpay/sdk';
 const client = new MachPay();
@@ -56,6 +58,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(EVENTS, folder, before=AS_BEFORE, suffix=".ts")
     write(STORY, folder, suffix=".ts")
     write(README, folder, suffix=".ts")
+    write(SHOUT, folder, suffix=".ts")
     write(RESUMING, folder, before=CUT_SHORT, after=TO_THE_END, suffix=".ts")
     compile_project(folder)
     return folder
@@ -87,6 +90,15 @@ def test_the_readmes_client_knows_what_it_cost(project: Path, system: System) ->
 
 def test_the_readmes_cursor_goes_on_where_it_was(project: Path, system: System) -> None:
     assert "\n".join(lines(project, RESUMING, system.url)) == "".join(PIECES)
+
+
+def test_the_readmes_skill_serves_itself(project: Path, tmp_path: Path) -> None:
+    command = [built_sdk().path, str(project / "out" / f"{SHOUT.name}.js")]
+    with serving(command, tmp_path, 9090) as url, MachPay(base_url=url) as client:
+        result = client.skills.run("shout", {"text": "hello there"})
+        assert (result.text, result.summary.tokens_used) == ("HELLO THERE ", 2)
+        with pytest.raises(StreamError, match="text_missing"):
+            client.skills.run("shout", {})
 
 
 @pytest.fixture
