@@ -10,7 +10,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** How many may wait; a client that sends more is cut. */
-const WAITING = 256;
+const WAITING = 32;
 
 interface Turns {
   /** Settles when the last answer so far is over. */
