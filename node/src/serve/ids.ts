@@ -1,11 +1,10 @@
 /** Execution ids, and where a reader stands in an execution: the position, and the cursor. */
 
 import { createHash, randomBytes } from 'node:crypto';
+import { isExecutionId, MINTED } from '../position.js';
 
-/** How the ids begin that servers mint; a client can't choose one of these. */
-export const MINTED = 'exec_';
+export { isExecutionId, MINTED };
 
-const EXECUTION_ID = /^[A-Za-z0-9_~-]{1,64}$/;
 const CURSOR = /^([A-Za-z0-9_~-]{1,64})\.(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,14})$/;
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 
@@ -68,11 +67,6 @@ function idOf(bytes: Buffer): string {
   const bits = Array.from(bytes, (byte) => byte.toString(2).padStart(8, '0')).join('');
   const letters = bits.match(/.{1,5}/g) ?? [];
   return MINTED + letters.map((five) => BASE32[parseInt(five.padEnd(5, '0'), 2)]).join('');
-}
-
-/** Tells whether a text can be an execution id: 1 to 64 characters of `[A-Za-z0-9_~-]`. */
-export function isExecutionId(text: string): boolean {
-  return EXECUTION_ID.test(text);
 }
 
 /** Tells whether a text is an execution id that a client may choose: one that is never minted. */
