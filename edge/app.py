@@ -13,9 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from edge.access import KeyAccess
 from edge.executions import RedisExecutions
 from edge.hub import Hub
+from edge.lending import tokens_route
 from edge.readers import Readers
+from edge.tokens import Tokens
 from edge.usage import usage_route
 from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
@@ -26,6 +29,7 @@ from machpay.serve.openapi import openapi_route
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
+from shared.accounts import Accounts
 from shared.garbage import look_less_often
 from shared.jobs import Queue
 from shared.ledger import Ledger
@@ -60,6 +64,8 @@ def create_app(settings: Settings) -> Starlette:
     executions = RedisExecutions(log, queue, registry, hub, overdue, ledger, readers)
     streams = Streams(max_age=settings.max_connection_age, send_timeout=settings.send_timeout)
     drain = Drain(streams, window=settings.drain_window)
+    tokens = Tokens(queue_redis, settings.token_secret)
+    access = KeyAccess(Accounts(settings.api_keys), tokens, origins=settings.origins)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -83,20 +89,26 @@ def create_app(settings: Settings) -> Starlette:
                 executions,
                 drain=drain,
                 streams=streams,
+                access=access,
                 max_body_bytes=settings.max_body_bytes,
             ),
             *browser_routes(
                 executions,
                 drain=drain,
                 streams=streams,
+                access=access,
                 max_body_bytes=settings.max_body_bytes,
                 default_skill=settings.default_skill,
             ),
-            usage_route(Usage(queue_redis)),
+            tokens_route(executions, tokens, access),
+            usage_route(Usage(queue_redis), access),
             Route("/readyz", readyz, methods=["GET"]),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[Middleware(Cors), Middleware(InFlight, streams=streams, drain=drain)],
+        middleware=[
+            Middleware(Cors, origins=settings.origins),
+            Middleware(InFlight, streams=streams, drain=drain),
+        ],
         lifespan=lifespan,
     )
     app.routes.append(openapi_route(app.routes))

@@ -18,6 +18,7 @@ from machpay._endings import CANCELLED, INTERNAL
 from machpay._position import ORIGIN, Position, is_chosen_id, is_execution_id
 from machpay._wire import encode_payload
 from machpay.events import StartEvent
+from machpay.serve.callers import Caller
 from machpay.serve.executions import (
     ExecutionInfo,
     Place,
@@ -195,7 +196,7 @@ class RedisExecutions:
 
     async def _replay(self, execution_id: str, request: StartRequest) -> Started:
         """Answer a start that was made before, under the same idempotency key or id."""
-        summary = await self._summary(execution_id, request.account, ORIGIN)
+        summary = await self._summary(execution_id, Caller(account=request.account), ORIGIN)
         if summary.terms.fingerprint != request.fingerprint():
             raise idempotency_mismatch()
         if summary.last.id == b"0-1":
@@ -211,7 +212,7 @@ class RedisExecutions:
         async with reachable():
             await self._ledger.settle(execution_id)
 
-    async def cancel(self, execution_id: str, account: str) -> None:
+    async def cancel(self, execution_id: str, caller: Caller) -> None:
         """End an execution with ``error cancelled``; whoever runs it is fenced off, and told.
 
         One that is not there yet, under an id that a client may choose, is barred: whichever of its
@@ -219,9 +220,9 @@ class RedisExecutions:
         """
         if is_chosen_id(execution_id):
             async with reachable():
-                if await self._log.bar(execution_id, account):
+                if await self._log.bar(execution_id, caller.account):
                     return
-        await self._summary(execution_id, account, ORIGIN)
+        await self._summary(execution_id, caller, ORIGIN)
         async with reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
         # The log has ended, and says so to its worker at the next append. This is for a handler
@@ -230,9 +231,9 @@ class RedisExecutions:
             async with reachable():
                 await self._queue.stop(execution_id)
 
-    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+    async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands."""
-        summary = await self._summary(execution_id, account, after)
+        summary = await self._summary(execution_id, caller, after)
         if summary.terms.cancel_after is not None:
             self._readers.expect(execution_id)
         if after == ORIGIN or (summary.found and after != summary.last.position):
@@ -245,9 +246,9 @@ class RedisExecutions:
         """Read frames."""
         return self._readers.counted(execution_id, self._hub.read(execution_id, after, turn))
 
-    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+    async def describe(self, execution_id: str, caller: Caller) -> ExecutionInfo:
         """Describe an execution, from its whole log."""
-        summary = await self._summary(execution_id, account, ORIGIN)
+        summary = await self._summary(execution_id, caller, ORIGIN)
         async with reachable():
             await self._overdue.end(execution_id, summary)
         snapshot = Snapshot(execution_id, summary.terms)
@@ -261,12 +262,20 @@ class RedisExecutions:
                     position = entries[-1].position
         return snapshot.info()
 
-    async def _summary(self, execution_id: str, account: str, at: Position) -> Summary:
+    async def owner(self, execution_id: str, caller: Caller) -> str:
+        """Tell whose an execution is.
+
+        Raises:
+            ApiError: 404, as for :meth:`locate`.
+        """
+        return (await self._summary(execution_id, caller, ORIGIN)).terms.owner
+
+    async def _summary(self, execution_id: str, caller: Caller, at: Position) -> Summary:
         summary = None
         if is_execution_id(execution_id):
             async with reachable():
                 summary = await self._log.describe(execution_id, at)
-        if summary is None or summary.terms.owner != account:
+        if summary is None or not caller.sees(summary.terms.owner):
             raise execution_not_found()
         return summary
 

@@ -1,6 +1,5 @@
 """``GET /v1/usage``: the ledger, filtered and summed."""
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -10,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge.executions import reachable
+from machpay.serve.access import Access, needs_key
 from machpay.serve.executions import ApiError
 from machpay.serve.responses import json_response
 from shared.usage import GroupBy, Usage
@@ -42,19 +42,20 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     group_by: GroupBy | None
 
 
-def usage_route(usage: Usage, account_of: Callable[[Request], str] = lambda _: "default") -> Route:
+def usage_route(usage: Usage, access: Access) -> Route:
     """Make the route.
 
     Args:
         usage: Sums the ledger.
-        account_of: Who makes a request.
+        access: Who may do what.
     """
 
     async def report(request: Request) -> Response:
+        caller = needs_key(await access.identify(request))
         query = read_query(request)
         async with reachable(REPORT_WITHIN):
             found = await usage.report(
-                account_of(request),
+                caller.account,
                 query.start,
                 query.end,
                 skill_id=query.skill_id,

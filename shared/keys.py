@@ -13,6 +13,8 @@ key                                      type    what, and how long it stays
 ``machpay:ledger:<owner>:<day>``         hash    execution id -> its row; stays
 ``machpay:skill:<skillId>``              string  what a worker announced; :data:`SKILL_TTL_MS`
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
+``machpay:token:<id>``                    set     executions a stream token started; while it reads them
+``machpay:tokens:secret``                string  what signs stream tokens, unless a setting does; stays
 ``arq:job:<executionId>``                string  the job; arq's own key, as ``arq.jobs.Job`` has it
 ``arq:in-progress:<executionId>``        string  who picked it last: a worker's token; 1 day
 ``arq:retry:<executionId>``              string  arq's count of picks; 1 day
@@ -33,6 +35,8 @@ SKILLS: Final = "machpay:skills"
 SKILL_TTL_MS: Final = 24 * 3600 * 1000
 STOPS_PREFIX: Final = "machpay:stops:"
 STOPS_TTL_MS: Final = 3600 * 1000
+
+TOKEN_SIGNER: Final = "machpay:tokens:secret"  # noqa: S105 - the name of one
 
 HOLDER_TTL_MS: Final = 24 * 3600 * 1000
 LEASE_PREFIX: Final[str] = in_progress_key_prefix
@@ -76,6 +80,11 @@ def lease_key(execution_id: str) -> str:
 def skill_key(skill_id: str) -> str:
     """Name the announcement of a skill."""
     return f"machpay:skill:{skill_id}"
+
+
+def token_key(token_id: str) -> str:
+    """Name the set of executions that a stream token started."""
+    return f"machpay:token:{token_id}"
 
 
 def job_key(execution_id: str) -> str:

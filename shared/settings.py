@@ -4,14 +4,21 @@
 environment.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from shared.accounts import Accounts
+
 PREFIX: Final = "MACHPAY_"
+
+SHORTEST_SECRET: Final = 32
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class SettingsError(Exception):
@@ -33,6 +40,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         grace: How long running executions may go on after SIGTERM, in s.
         retention: How long a log is kept after its terminal event, in s.
         default_skill: What ``/api/stream`` runs when a request names no skill. Empty: the only one.
+        api_keys: Who may call the edges, see :mod:`shared.accounts`. Empty: everybody who reaches them.
+        token_secret: What signs stream tokens: at least 32 characters, several separated by commas: the
+            first signs, all are good. Empty: a random one, shared through Redis.
+        cors_origins: Origins whose pages may call the edges, comma separated; ``*`` is any.
         max_body_bytes: The largest request body an edge reads.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
         send_timeout: After how long a reader that takes nothing is cut, in s.
@@ -50,6 +61,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
     retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600.0
     default_skill: str = ""
+    api_keys: str = ""
+    token_secret: str = ""
+    cors_origins: str = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
     send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0
@@ -61,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def logs_url(self) -> str:
         """The Redis that holds the logs."""
         return self.log_redis_url or self.redis_url
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of ``cors_origins``."""
+        return tuple(filter(None, map(str.strip, self.cors_origins.split(","))))
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -85,12 +104,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 values[field.name] = msgspec.convert(raw, field.type, strict=False)
             except msgspec.ValidationError as error:
                 raise SettingsError(f"{name}={raw!r}: {error}") from None
-            if field.name.endswith("redis_url"):
-                _check_url(name, raw)
+            check = _CHECKS.get(field.name)
+            if check is not None:
+                try:
+                    check(raw)
+                except ValueError as error:
+                    raise SettingsError(f"{name}: {error}") from None
         return cls(**values)
 
 
-def _check_url(name: str, raw: str) -> None:
+def _check_url(raw: str) -> None:
     """Refuse a URL that could only fail later, far from its cause; never echo its password.
 
     No options but ``db``: redis-py would let them override what we rely on (time-outs, decoding).
@@ -110,7 +133,29 @@ def _check_url(name: str, raw: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(
-            f"{name}: not a Redis URL; expected redis://[user]:[password]@host:port/db, the same "
+        raise ValueError(
+            "not a Redis URL; expected redis://[user]:[password]@host:port/db, the same "
             "with rediss:// for TLS, or unix:///path?db=0"
         )
+
+
+def _check_secret(raw: str) -> None:
+    if any(len(secret.strip()) < SHORTEST_SECRET for secret in raw.split(",")):
+        raise ValueError(f"a secret has at least {SHORTEST_SECRET} characters")
+
+
+def _check_origins(raw: str) -> None:
+    """Refuse what no browser would send as its origin (RFC 6454, 6.1): it would never match."""
+    for origin in filter(None, map(str.strip, raw.split(","))):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin[:80]!r} is not an origin, as https://app.example or *")
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
+    "redis_url": _check_url,
+    "log_redis_url": _check_url,
+    "api_keys": Accounts,
+    "token_secret": _check_secret,
+    "cors_origins": _check_origins,
+}
+"""What else is wrong with a value: raises ValueError, and repeats no secret."""

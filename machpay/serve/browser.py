@@ -7,8 +7,8 @@ method    input                                  answer
 ``POST``  the body, a JSON object                bare text; SSE as above if ``Accept`` asks for it
 ========  =====================================  =======================================================
 
-``?skill=`` names the skill where there are several and no default, ``?idempotency_key=`` the start; the
-rest of the query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
+``?skill=`` names the skill where there are several and no default, ``?idempotency_key=`` the start,
+``?token=`` is a stream token; the rest of the query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
 drop, and must not start a second execution.
 """
 
@@ -23,6 +23,8 @@ from starlette.types import Receive, Scope, Send
 
 from machpay._position import ORIGIN
 from machpay._wire import encode_payload
+from machpay.serve.access import Access, narrowed
+from machpay.serve.callers import Caller
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError, Executions, SkillInfo, StartRequest
 from machpay.serve.requests import (
@@ -37,7 +39,7 @@ from machpay.serve.routes import Surface
 from machpay.serve.streams import OpenStream, Streams
 from machpay.serve.turn import Turn
 
-_OURS: Final = frozenset({"skill", "idempotency_key", "last_event_id"})
+_OURS: Final = frozenset({"skill", "idempotency_key", "last_event_id", "token"})
 _NAME: Final = b"event: chunk\n"
 
 
@@ -53,6 +55,7 @@ def browser_routes(
     *,
     drain: Drain,
     streams: Streams,
+    access: Access | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     default_skill: str = "",
 ) -> list[BaseRoute]:
@@ -62,11 +65,12 @@ def browser_routes(
         executions: As there.
         drain: As there.
         streams: As there.
+        access: As there.
         max_body_bytes: As there.
         default_skill: What runs when a request names no skill; empty: the only one there is.
     """
     surface = _Browser(
-        default_skill, executions, drain, streams, lambda _: "default", max_body_bytes
+        default_skill, executions, drain, streams, access or Access(), max_body_bytes
     )
     return [Route("/api/stream", surface.answer, methods=["GET", "POST"])]
 
@@ -82,7 +86,7 @@ class _Browser(Surface):
         cursor = read_cursor(request)
         if cursor is not None:
             return await self.resume(request, cursor, show)
-        _refuse_other_sites(request)
+        caller = await self.access.acting(request)
         self.refuse_while_draining()
         if request.method == "HEAD":
             return json_response({})
@@ -90,22 +94,23 @@ class _Browser(Surface):
         if request.method == "POST":
             given |= await read_object(request, self.max_body_bytes)
         start = StartRequest(
-            skill=await self._asked_skill(request),
+            skill=await self._asked_skill(request, caller),
             input=given,
-            account=self.account_of(request),
+            account=caller.account,
             idempotency_key=read_idempotency_key(request),
         )
+        start = narrowed(start, caller.token)
         self.refuse_while_draining()
         with self.streams.opening(request.receive) as stream:
             if request.method != "POST":
                 return show(self._start_and_read(start, stream), stream)
-            started = await self.executions.start(start)
+            started = await self.start_now(start)
             return show(self.executions.read(started.execution_id, ORIGIN, stream), stream)
 
     async def _start_and_read(self, start: StartRequest, turn: Turn) -> AsyncIterator[bytes]:
         """Start once the headers are out: a proxy may repeat a GET that has no answer yet."""
         try:
-            started = await self.executions.start(start)
+            started = await self.start_now(start)
         except ApiError as error:
             if error.retry_after is None:
                 payload = encode_payload({"code": error.code, "message": error.message})
@@ -114,13 +119,11 @@ class _Browser(Surface):
         async for block in self.executions.read(started.execution_id, ORIGIN, turn):
             yield block
 
-    async def _asked_skill(self, request: Request) -> SkillInfo:
-        name = request.query_params.get("skill", self._default_skill)
+    async def _asked_skill(self, request: Request, caller: Caller) -> SkillInfo:
+        bound = "" if caller.token is None else caller.token.skill_id
+        name = request.query_params.get("skill", bound or self._default_skill)
         if name:
-            skill = await self.executions.skill(name)
-            if skill is None:
-                raise ApiError(404, "skill_not_found", "There is no such skill.")
-            return skill
+            return await self.known_skill(caller, name)
         skills = await self.executions.skills()
         if len(skills) != 1:
             raise ApiError(400, "bad_request", "Name the skill: ?skill=... .")
@@ -129,19 +132,6 @@ class _Browser(Surface):
 
 def _query_input(request: Request) -> dict[str, Any]:
     return {key: value for key, value in request.query_params.items() if key not in _OURS}
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """Refuse a start that another site's page made its visitor's browser send.
-
-    There is no authentication here, and a GET needs no permission to be sent: an ``<img>`` would do.
-    Browsers say where a request comes from (Fetch Metadata, ``Sec-Fetch-Site``); others say nothing.
-
-    Raises:
-        ApiError: 403 ``forbidden``.
-    """
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
-        raise ApiError(403, "forbidden", "Pages of other sites can't start anything here.")
 
 
 def _show_events(frames: AsyncIterator[bytes], stream: OpenStream) -> Response:

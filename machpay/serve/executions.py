@@ -15,6 +15,7 @@ import msgspec
 from machpay._options import Options
 from machpay._position import Position, derived_execution_id, new_execution_id
 from machpay.pricing import Pricing
+from machpay.serve.callers import Caller, Token
 from machpay.serve.turn import Turn
 from machpay.skill import Skill
 
@@ -104,6 +105,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         chosen_id: The execution's id, chosen by the client: it is the start's name, too.
         options: What else the client asks for.
         streamed: It is read from its beginning, here and at once.
+        token: The stream token that it was made with, if any.
     """
 
     skill: SkillInfo
@@ -113,6 +115,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     chosen_id: str | None = None
     options: Options = Options()
     streamed: bool = False
+    token: Token | None = None
 
     def execution_id(self) -> str:
         """Name the execution that this request starts, or started before."""
@@ -154,6 +157,12 @@ def idempotency_mismatch() -> ApiError:
 def shutting_down() -> ApiError:
     """Refuse what this process has no time left for; another one has."""
     return ApiError(503, "draining", "This server is shutting down.", retry_after=RETRY_AFTER)
+
+
+def unauthorized() -> ApiError:
+    """Refuse who shows no key or token, or one that is wrong or expired: one answer for all of them."""
+    message = "This needs an API key or a stream token, and a valid one."
+    return ApiError(401, "unauthorized", message)
 
 
 def execution_not_found() -> ApiError:
@@ -225,11 +234,11 @@ class Executions(Protocol):
         """
         ...
 
-    async def cancel(self, execution_id: str, account: str) -> None:
+    async def cancel(self, execution_id: str, caller: Caller) -> None:
         """End an execution with ``error cancelled``, unless it has ended.
 
         One that is not there, under an id that a client may choose, is cancelled in advance: when
-        the account starts it, it begins and ends at once.
+        the caller's account starts it, it begins and ends at once.
 
         Raises:
             ApiError: 404, as for :meth:`locate`; of the ids that clients may choose, only those of
@@ -237,7 +246,7 @@ class Executions(Protocol):
         """
         ...
 
-    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+    async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands.
 
         Raises:
@@ -255,7 +264,7 @@ class Executions(Protocol):
         """
         ...
 
-    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+    async def describe(self, execution_id: str, caller: Caller) -> ExecutionInfo:
         """Describe an execution.
 
         Raises:

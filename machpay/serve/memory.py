@@ -20,6 +20,7 @@ from machpay._run import Completed, run
 from machpay._wire import HEARTBEAT
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent
 from machpay.serve.bars import Bars
+from machpay.serve.callers import Caller
 from machpay.serve.executions import (
     ApiError,
     ExecutionInfo,
@@ -166,16 +167,16 @@ class MemoryExecutions:
         if options.cancel_after is not None:
             log.presence.require(options.cancel_after, partial(self._cancel, log))
 
-    async def cancel(self, execution_id: str, account: str) -> None:
+    async def cancel(self, execution_id: str, caller: Caller) -> None:
         """End an execution with ``error cancelled``, unless it has ended; in advance, if need be.
 
         Raises:
             ApiError: 404 ``execution_not_found``.
         """
         if is_chosen_id(execution_id) and self._known(execution_id) is None:
-            self._bars.add(execution_id, account)
+            self._bars.add(execution_id, caller.account)
             return
-        log = self._find(execution_id, account)
+        log = self._find(execution_id, caller)
         if log.end is None:
             self._cancel(log)
             while log.end is None:
@@ -185,13 +186,13 @@ class MemoryExecutions:
         log.cancelled = True
         self._tasks[log.execution_id].cancel()
 
-    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+    async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands.
 
         Raises:
             ApiError: 404 ``execution_not_found``.
         """
-        log = self._find(execution_id, account)
+        log = self._find(execution_id, caller)
         if after > log.top:
             return Place.BEYOND
         if after == log.top and log.end is not None:
@@ -224,13 +225,13 @@ class MemoryExecutions:
                 elif not await log.wait(self._heartbeat):
                     yield HEARTBEAT
 
-    async def describe(self, execution_id: str, account: str) -> ExecutionInfo:
+    async def describe(self, execution_id: str, caller: Caller) -> ExecutionInfo:
         """Describe an execution.
 
         Raises:
             ApiError: 404 ``execution_not_found``.
         """
-        log = self._find(execution_id, account)
+        log = self._find(execution_id, caller)
         info = ExecutionInfo(
             execution_id=execution_id,
             skill_id=log.skill_id,
@@ -258,9 +259,9 @@ class MemoryExecutions:
         self._forget()
         return self._running.get(execution_id) or self._finished.get(execution_id)
 
-    def _find(self, execution_id: str, account: str) -> Log:
+    def _find(self, execution_id: str, caller: Caller) -> Log:
         log = self._known(execution_id)
-        if log is None or log.account != account:
+        if log is None or not caller.sees(log.account):
             raise execution_not_found()
         return log
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
 from typing import ClassVar, Final
 
 from sse_starlette.sse import EventSourceResponse
@@ -83,6 +84,8 @@ def error_response(error: ApiError, *, headers: Mapping[str, str] | None = None)
     more = dict(headers or {})
     if error.status in _UNREAD or error.code == "draining":
         more |= _CLOSE
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        more["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2
     if error.retry_after is not None:
         more["Retry-After"] = str(error.retry_after)
     body = {"error": {"code": error.code, "message": error.message}}

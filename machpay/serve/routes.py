@@ -28,6 +28,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from machpay._position import MINTED, ORIGIN, Cursor, Position, is_chosen_id, is_execution_id
+from machpay.serve.access import Access, knows_skill, may_cancel, narrowed, needs_key
+from machpay.serve.callers import Caller
 from machpay.serve.drain import Drain
 from machpay.serve.executions import (
     RETRY_AFTER,
@@ -73,7 +75,7 @@ def routes(
     *,
     drain: Drain,
     streams: Streams,
-    account_of: Callable[[Request], str] = lambda _: "default",
+    access: Access | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> list[BaseRoute]:
     """Make the routes; they need :data:`EXCEPTION_HANDLERS` in their application.
@@ -82,10 +84,10 @@ def routes(
         executions: What runs and reads executions.
         drain: Whether the process is on its way out.
         streams: The process's open streams.
-        account_of: Who makes a request; may raise :class:`ApiError`.
+        access: Who may do what; everybody everything when left out.
         max_body_bytes: The largest request body.
     """
-    surface = Surface(executions, drain, streams, account_of, max_body_bytes)
+    surface = Surface(executions, drain, streams, access or Access(), max_body_bytes)
     return [
         Route("/v1/skills", surface.list_skills, methods=["GET"]),
         Route("/v1/skills/{skill_id}", surface.show_skill, methods=["GET"]),
@@ -105,7 +107,7 @@ class Surface:
         executions: As for :func:`routes`, like the rest.
         drain: Whether the process is on its way out.
         streams: The process's open streams.
-        account_of: Who makes a request.
+        access: Who may do what.
         max_body_bytes: The largest request body.
     """
 
@@ -114,25 +116,25 @@ class Surface:
         executions: Executions,
         drain: Drain,
         streams: Streams,
-        account_of: Callable[[Request], str],
+        access: Access,
         max_body_bytes: int,
     ) -> None:
         self.executions = executions
         self.streams = streams
         self._drain = drain
         self._snapshots = Snapshots()
-        self.account_of = account_of
+        self.access = access
         self.max_body_bytes = max_body_bytes
 
     async def list_skills(self, request: Request) -> Response:
         """List the registry."""
-        self.account_of(request)
+        needs_key(await self.access.identify(request))
         return json_response({"skills": await self.executions.skills()})
 
     async def show_skill(self, request: Request) -> Response:
         """Show one skill."""
-        self.account_of(request)
-        return json_response(await self._skill(request.path_params["skill_id"]))
+        caller = await self.access.identify(request)
+        return json_response(await self.known_skill(caller, request.path_params["skill_id"]))
 
     async def start_and_stream(self, request: Request) -> Response:
         """Start and stream, or resume."""
@@ -145,8 +147,7 @@ class Surface:
 
     async def start(self, request: Request) -> Response:
         """Start in the background."""
-        asked = await self._read_start(request)
-        return _accepted(asked, await self._start(asked))
+        return await self._start_in_background(request)
 
     async def execution(self, request: Request) -> Response:
         """Describe an execution, or start it: one route, so that a 405 names all its methods."""
@@ -159,8 +160,7 @@ class Surface:
             message = f"An id to choose is 1 to 64 of A-Z a-z 0-9 _ ~ -, and not {MINTED!r} first."
             raise ApiError(400, "bad_request", message)
         if not wants_events(request):
-            asked = await self._read_start(request, execution_id)
-            return _accepted(asked, await self._start(asked))
+            return await self._start_in_background(request, execution_id)
         cursor = _cursor_within(request, execution_id)
         if cursor is not None:
             return await self.resume(request, cursor)
@@ -168,15 +168,18 @@ class Surface:
 
     async def cancel(self, request: Request) -> Response:
         """End an execution."""
+        caller = may_cancel(await self.access.acting(request))
         execution_id = _execution_id(request)
-        await self.executions.cancel(execution_id, self.account_of(request))
+        await self.access.reach(caller, execution_id)
+        await self.executions.cancel(execution_id, caller)
         return json_response({"execution_id": execution_id})
 
     async def describe(self, request: Request) -> Response:
         """Describe an execution."""
-        account = self.account_of(request)
+        caller = await self.access.identify(request)
         execution_id = _execution_id(request)
-        body = await self._snapshots.build(lambda: self.executions.describe(execution_id, account))
+        await self.access.reach(caller, execution_id)
+        body = await self._snapshots.build(lambda: self.executions.describe(execution_id, caller))
         if len(body) <= PIECE or request.method == "HEAD":
             return json_body(body)
         with self.streams.opening(request.receive) as stream:
@@ -188,31 +191,41 @@ class Surface:
         cursor = _cursor_within(request, execution_id) or Cursor(execution_id, ORIGIN)
         return await self.resume(request, cursor)
 
+    async def _start_in_background(
+        self, request: Request, chosen_id: str | None = None
+    ) -> Response:
+        asked = await self._read_start(request, chosen_id)
+        started = await self.start_now(asked)
+        return _accepted(asked, started, await self.access.lend(asked, started.execution_id))
+
     async def _read_start(self, request: Request, chosen_id: str | None = None) -> StartRequest:
-        account = self.account_of(request)
+        caller = await self.access.acting(request)
         self.refuse_while_draining()
         # A chosen id names the start: a key beside it, as some clients add to all they send, does not.
         key = read_idempotency_key(request) if chosen_id is None else None
         asked = await read_start(request, self.max_body_bytes, names_skill=chosen_id is not None)
-        skill = await self._skill(request.path_params.get("skill_id", asked.skill_id))
-        return StartRequest(
-            skill=skill,
+        skill_id = request.path_params.get("skill_id", asked.skill_id)
+        start = StartRequest(
+            skill=await self.known_skill(caller, skill_id),
             input=asked.input,
-            account=account,
+            account=caller.account,
             idempotency_key=key,
             chosen_id=chosen_id,
             options=asked.options,
         )
+        return narrowed(start, caller.token)
 
-    async def _start(self, asked: StartRequest) -> Started:
+    async def start_now(self, asked: StartRequest) -> Started:
+        """Start, if there is time left for it and its token allows."""
         self.refuse_while_draining()
+        await self.access.admit(asked)
         return await self.executions.start(asked)
 
     async def _start_and_stream(self, request: Request, chosen_id: str | None = None) -> Response:
         # Open before it is started: a process that is told to stop waits for it.
         with self.streams.opening(request.receive) as stream:
             asked = await self._read_start(request, chosen_id)
-            started = await self._start(structs.replace(asked, streamed=True))
+            started = await self.start_now(structs.replace(asked, streamed=True))
             frames = self.executions.read(started.execution_id, ORIGIN, stream)
             return EventStream(frames, stream, headers=_replayed(started))
 
@@ -228,9 +241,10 @@ class Surface:
     async def resume(self, request: Request, cursor: Cursor, show: Show = EventStream) -> Response:
         """Answer a request that has a cursor."""
         execution_id, after = cursor
-        account = self.account_of(request)
         try:
-            place = await self._locate(execution_id, account, after)
+            caller = await self.access.identify(request)
+            await self.access.reach(caller, execution_id)
+            place = await self._locate(execution_id, caller, after)
         except Unavailable:
             return retry_later(elsewhere=self._drain.draining)
         if place is Place.AFTER_END or was_told_lost(after):
@@ -242,13 +256,13 @@ class Surface:
             return show(log_lost(execution_id, after), stream)
         return show(self.executions.read(execution_id, after, stream), stream)
 
-    async def _locate(self, execution_id: str, account: str, after: Position) -> Place:
+    async def _locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands; at a draining server only if that takes no time.
 
         Raises:
             Unavailable: That can't be told, or not in time.
         """
-        locating = asyncio.ensure_future(self.executions.locate(execution_id, account, after))
+        locating = asyncio.ensure_future(self.executions.locate(execution_id, caller, after))
         drained = asyncio.ensure_future(self._drain.wait())
         try:
             await asyncio.wait({locating, drained}, return_when=asyncio.FIRST_COMPLETED)
@@ -264,14 +278,19 @@ class Surface:
             locating.cancel()
             drained.cancel()
 
-    async def _skill(self, skill_id: str) -> SkillInfo:
-        skill = await self.executions.skill(skill_id)
+    async def known_skill(self, caller: Caller, skill_id: str) -> SkillInfo:
+        """Find a skill that a caller may know.
+
+        Raises:
+            ApiError: 404 ``skill_not_found``.
+        """
+        skill = await self.executions.skill(skill_id) if knows_skill(caller, skill_id) else None
         if skill is None:
             raise ApiError(404, "skill_not_found", "There is no such skill.")
         return skill
 
 
-def _accepted(asked: StartRequest, started: Started) -> Response:
+def _accepted(asked: StartRequest, started: Started, token: str | None) -> Response:
     status_url = f"/v1/executions/{started.execution_id}"
     body = {
         "execution_id": started.execution_id,
@@ -279,6 +298,8 @@ def _accepted(asked: StartRequest, started: Started) -> Response:
         "stream_url": f"{status_url}/stream",
         "status_url": status_url,
     }
+    if token is not None:
+        body["stream_token"] = token
     return json_response(body, status=202, headers={"Location": status_url, **_replayed(started)})
 
 

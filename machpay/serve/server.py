@@ -4,11 +4,13 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from machpay.serve.access import Access
 from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
@@ -58,11 +60,14 @@ def create_app(
             async with memory:
                 yield
 
+    served: dict[str, Any] = {
+        "drain": ending,
+        "streams": opened,
+        "access": Access(origins=origins),
+        "max_body_bytes": max_body_bytes,
+    }
     app = Starlette(
-        routes=[
-            *routes(memory, drain=ending, streams=opened, max_body_bytes=max_body_bytes),
-            *browser_routes(memory, drain=ending, streams=opened, max_body_bytes=max_body_bytes),
-        ],
+        routes=[*routes(memory, **served), *browser_routes(memory, **served)],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
             Middleware(Cors, origins=origins),

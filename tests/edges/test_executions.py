@@ -16,6 +16,7 @@ from edge.hub import Hub
 from edge.readers import Readers
 from machpay._options import Options
 from machpay._position import ORIGIN, Position
+from machpay.serve.callers import Caller
 from machpay.serve.executions import (
     ApiError,
     SkillInfo,
@@ -37,6 +38,7 @@ from tests.edges.wiring import overdue_of
 from tests.waiting import eventually
 from tests.wire import check
 
+ALICE, BOB = Caller(account="alice"), Caller(account="bob")
 REQUEST = StartRequest(skill=SkillInfo(id="words", name="Words"), input={"n": 1}, account="alice")
 
 
@@ -127,21 +129,19 @@ async def test_a_redis_that_hangs_is_unavailable(
     with pytest.raises(Unavailable):
         await edge.executions.skill("words")
     with pytest.raises(Unavailable):
-        await edge.executions.locate("exec_a", "alice", ORIGIN)
+        await edge.executions.locate("exec_a", ALICE, ORIGIN)
     with pytest.raises(Unavailable):
         await edge.executions.start(REQUEST)
 
 
-@pytest.mark.parametrize("account", ["alice", "bob"])
-async def test_a_foreign_execution_is_unknown(edge: Edge, account: str) -> None:
+async def test_a_foreign_execution_is_unknown_to_all_but_operators(edge: Edge) -> None:
     execution_id = (await edge.executions.start(REQUEST)).execution_id
-    if account == "alice":
-        assert (await edge.executions.describe(execution_id, account)).status == "queued"
-        return
+    for who in (ALICE, Caller(account="ops", operator=True)):
+        assert (await edge.executions.describe(execution_id, who)).status == "queued"
     for ask in (
-        edge.executions.describe(execution_id, account),
-        edge.executions.locate(execution_id, account, ORIGIN),
-        edge.executions.cancel(execution_id, account),
+        edge.executions.describe(execution_id, BOB),
+        edge.executions.locate(execution_id, BOB, ORIGIN),
+        edge.executions.cancel(execution_id, BOB),
     ):
         with pytest.raises(ApiError) as refused:
             await ask
@@ -154,7 +154,7 @@ async def test_something_else_under_a_logs_key_is_no_execution(edge: Edge) -> No
     await edge.redis.xadd(log_key("terms"), {"e": "start", "d": "{}", "o": "not terms"})
     for name in ("text", "stream", "terms"):
         with pytest.raises(ApiError):
-            await edge.executions.describe(name, "alice")
+            await edge.executions.describe(name, ALICE)
 
 
 async def test_a_broken_hub_ends_the_process(
@@ -234,10 +234,10 @@ async def test_a_cancelled_execution_ends_at_once_and_once(edge: Edge) -> None:
     execution_id = (await edge.executions.start(KEYED)).execution_id
     await edge.log.append(execution_id, Position(1, 2), [("claim", b"{}"), ("chunk", CHUNK)])
     for _ in range(3):
-        await edge.executions.cancel(execution_id, "alice")
+        await edge.executions.cancel(execution_id, ALICE)
     entries = await edge.log.read(execution_id)
     assert [entry.type for entry in entries] == [b"start", b"claim", b"chunk", b"error"]
-    assert (await edge.executions.describe(execution_id, "alice")).status == "cancelled"
+    assert (await edge.executions.describe(execution_id, ALICE)).status == "cancelled"
     with pytest.raises(Fenced):
         await edge.log.append(execution_id, Position(1, 4), [("chunk", CHUNK)])
 
@@ -246,8 +246,8 @@ async def test_cancelling_what_has_ended_changes_nothing(edge: Edge) -> None:
     execution_id = (await edge.executions.start(KEYED)).execution_id
     end = b'{"tokensUsed":1,"costUsd":0,"durationMs":1}'
     await edge.log.append(execution_id, Position(1, 2), [("claim", b"{}"), ("end", end)])
-    await edge.executions.cancel(execution_id, "alice")
-    assert (await edge.executions.describe(execution_id, "alice")).status == "completed"
+    await edge.executions.cancel(execution_id, ALICE)
+    assert (await edge.executions.describe(execution_id, ALICE)).status == "completed"
 
 
 # -- ids that clients choose
@@ -295,8 +295,8 @@ async def test_an_id_of_another_account_is_unknown(edge: Edge, skill: str) -> No
     bobs = msgspec.structs.replace(CHOSEN, account="bob", skill=info)
     unknown = (404, "execution_not_found")
     assert await refusal(edge.executions.start(bobs)) == unknown
-    assert await refusal(edge.executions.cancel("mine", "bob")) == unknown
-    assert (await edge.executions.describe("mine", "alice")).status == "queued"
+    assert await refusal(edge.executions.cancel("mine", BOB)) == unknown
+    assert (await edge.executions.describe("mine", ALICE)).status == "queued"
     assert await edge.queued() == 1
 
 
@@ -321,10 +321,10 @@ async def test_a_start_keeps_its_options_with_its_terms(edge: Edge) -> None:
 
 async def test_a_cancellation_that_comes_before_its_start_wins(edge: Edge) -> None:
     for _ in range(2):
-        await edge.executions.cancel("mine", "alice")
+        await edge.executions.cancel("mine", ALICE)
     assert await edge.executions.start(CHOSEN) == Started("mine")
     assert await edge.executions.start(CHOSEN) == Started("mine", replayed=True)
-    info = await edge.executions.describe("mine", "alice")
+    info = await edge.executions.describe("mine", ALICE)
     assert (info.status, info.error) == (
         "cancelled",
         {"code": "cancelled", "message": "The execution was cancelled."},
@@ -335,26 +335,26 @@ async def test_a_cancellation_that_comes_before_its_start_wins(edge: Edge) -> No
     assert not await edge.redis.exists(job_key("mine"))
     (ledger,) = await edge.redis.keys("machpay:ledger:alice:*")
     assert await edge.redis.execute_command("HKEYS", ledger) == [b"mine"]
-    await edge.executions.cancel("mine", "alice")
+    await edge.executions.cancel("mine", ALICE)
     assert 0 < await edge.redis.pttl(bar_key("mine", "alice")) <= 24 * 3600 * 1000
 
 
 async def test_a_cancellation_bars_nobody_elses_start(edge: Edge) -> None:
-    await edge.executions.cancel("mine", "bob")
+    await edge.executions.cancel("mine", BOB)
     await edge.executions.start(CHOSEN)
-    assert (await edge.executions.describe("mine", "alice")).status == "queued"
-    assert await refusal(edge.executions.cancel("mine", "bob")) == (404, "execution_not_found")
+    assert (await edge.executions.describe("mine", ALICE)).status == "queued"
+    assert await refusal(edge.executions.cancel("mine", BOB)) == (404, "execution_not_found")
 
 
 @pytest.mark.parametrize("name", ["exec_a", "exec_", "a.b", "a" * 65, ""])
 async def test_an_id_that_nobody_can_choose_is_not_barred(edge: Edge, name: str) -> None:
-    assert await refusal(edge.executions.cancel(name, "alice")) == (404, "execution_not_found")
+    assert await refusal(edge.executions.cancel(name, ALICE)) == (404, "execution_not_found")
     assert await edge.logs() == []
 
 
 async def test_something_else_under_a_logs_key_is_not_cancelled(edge: Edge) -> None:
     await edge.redis.set(log_key("text"), "x")
-    assert await refusal(edge.executions.cancel("text", "alice")) == (404, "execution_not_found")
+    assert await refusal(edge.executions.cancel("text", ALICE)) == (404, "execution_not_found")
 
 
 class Runner:
@@ -403,7 +403,7 @@ async def test_whatever_comes_first_a_start_and_a_stop_are_one_cancelled_executi
                     start = partial(place.executions.start, request)
                     tasks.create_task(later(chance.randrange(30), start))
                 for place in chance.sample([edge, other], chance.choice([1, 2])):
-                    stop = partial(place.executions.cancel, name, "alice")
+                    stop = partial(place.executions.cancel, name, ALICE)
                     tasks.create_task(later(chance.randrange(30), stop))
                 tasks.create_task(runner.run(name))
             entries = await edge.log.read(name)

@@ -50,6 +50,12 @@ def test_a_redis_url(url: str) -> None:
         *(("MAX_CONNECTION_AGE", value) for value in ("0", "86401")),
         *(("DRAIN_WINDOW", value) for value in ("-1", "3601")),
         ("LOG_LEVEL", "verbose"),
+        ("API_KEYS", "short"),
+        *(("TOKEN_SECRET", value) for value in ("short", f"{'s' * 40},short")),
+        *(
+            ("CORS_ORIGINS", value)
+            for value in ("app.example", "https://app.example/", "https://App.example", "null", "https://*.a")
+        ),
         *(
             (name, value)
             for name in ("REDIS_URL", "LOG_REDIS_URL")
@@ -72,6 +78,20 @@ def test_a_password_is_never_repeated() -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.from_environ({"MACHPAY_REDIS_URL": "redis://:hunter2@h?x=1"})
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_secret_is_never_repeated() -> None:
+    for name in ("API_KEYS", "TOKEN_SECRET"):
+        with pytest.raises(SettingsError) as refused:
+            Settings.from_environ({PREFIX + name: "hunter2"})
+        assert "hunter2" not in str(refused.value)
+
+
+def test_origins() -> None:
+    origins = "https://app.example, http://localhost:5173,http://[::1]:80,capacitor://localhost"
+    settings = Settings.from_environ({"MACHPAY_CORS_ORIGINS": origins})
+    assert len(settings.origins) == 4
+    assert Settings().origins == ()
 
 
 def test_every_setting_and_its_default_is_in_the_example() -> None:

@@ -79,17 +79,39 @@ def test_a_key_in_the_query_is_one_execution(served: Server) -> None:
     assert re.search(rb"event: error\ndata: .*idempotency_mismatch.*\n\n$", mismatch.content)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("site", ["cross-site", "anything"])
-def test_another_sites_page_starts_nothing(
-    serve: Serve, gates: Gates, method: str, site: str
-) -> None:
-    with serve(skills=["echo"]) as served:
-        refused = served.http.request(
-            method, "/api/stream", headers={"Sec-Fetch-Site": site}, json={}
-        )
-    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
-    assert gates.runs == 0
+OTHERS = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "anything", "Origin": "https://evil.example"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+]
+
+
+def test_another_sites_page_starts_and_stops_nothing(serve: Serve, gates: Gates) -> None:
+    with serve(skills=["echo"], origins=["https://app.example"]) as served:
+        for headers in OTHERS:
+            for method, path in (
+                ("GET", "/api/stream?prompt=x"),
+                ("POST", "/api/stream"),
+                ("POST", "/v1/skills/echo/stream"),
+                ("POST", "/v1/skills/echo/executions"),
+                ("PUT", "/v1/executions/mine"),
+                ("POST", "/v1/executions/mine/cancel"),
+            ):
+                refused = served.http.request(method, path, headers=headers, json={})
+                code = refused.json()["error"]["code"]
+                assert (refused.status_code, code) == (403, "forbidden"), (headers, path)
+        assert gates.runs == 0
+        host = f"127.0.0.1:{served.port}"
+        for headers in (
+            {"Sec-Fetch-Site": "same-origin", "Origin": f"http://{host}"},
+            {"Sec-Fetch-Site": "cross-site", "Origin": "https://app.example"},
+            {"Origin": f"https://{host}"},
+        ):
+            answer = served.http.post("/api/stream", headers=headers, json={"x": 1})
+            assert answer.status_code == 200
+    assert gates.runs == 3
 
 
 def test_one_of_several_skills_is_named(serve: Serve, gates: Gates) -> None:

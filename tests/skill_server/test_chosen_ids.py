@@ -8,6 +8,7 @@ import pytest
 
 from machpay._position import ORIGIN
 from machpay.serve import bars
+from machpay.serve.callers import Caller
 from machpay.serve.executions import ApiError, StartRequest
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.turn import Turn
@@ -15,6 +16,9 @@ from tests.skill_server.serving import Raw, request
 from tests.skill_server.sides import Server
 from tests.skill_server.skills import Gates
 from tests.wire import check, check_prefix
+
+A = Caller(account="a")
+B = Caller(account="b")
 
 MINE = "/v1/executions/mine"
 SSE = "Accept: text/event-stream"
@@ -260,16 +264,16 @@ async def ending(executions: MemoryExecutions, execution_id: str) -> str:
 async def test_a_foreign_execution_is_neither_started_nor_stopped(gates: Gates) -> None:
     async with MemoryExecutions(gates.skills) as executions:
         await start(executions, "mine", skill_id="endless")
-        for ask in (start(executions, "mine", "b", "endless"), executions.cancel("mine", "b")):
+        for ask in (start(executions, "mine", "b", "endless"), executions.cancel("mine", B)):
             with pytest.raises(ApiError) as refused:
                 await ask
             assert (refused.value.status, refused.value.code) == (404, "execution_not_found")
-        assert (await executions.describe("mine", "a")).status == "running"
+        assert (await executions.describe("mine", A)).status == "running"
 
 
 async def test_a_cancellation_bars_nobody_elses_start(gates: Gates) -> None:
     async with MemoryExecutions(gates.skills) as executions:
-        await executions.cancel("mine", "b")
+        await executions.cancel("mine", B)
         await start(executions, "mine", "a")
         assert await ending(executions, "mine") == "end"
 
@@ -277,7 +281,7 @@ async def test_a_cancellation_bars_nobody_elses_start(gates: Gates) -> None:
 async def test_a_barred_start_needs_no_room(gates: Gates) -> None:
     async with MemoryExecutions(gates.skills, max_running=1) as executions:
         await start(executions, "full", skill_id="endless")
-        await executions.cancel("mine", "a")
+        await executions.cancel("mine", A)
         await start(executions, "mine")
         assert await ending(executions, "mine") == "error"
 

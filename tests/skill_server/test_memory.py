@@ -10,6 +10,7 @@ from machpay._position import ORIGIN, Cursor, Position
 from machpay._run import run
 from machpay.events import ChunkEvent
 from machpay.serve import memory
+from machpay.serve.callers import Caller
 from machpay.serve.executions import ApiError, Executions, Place, StartRequest
 from machpay.serve.log import Log
 from machpay.serve.memory import MemoryExecutions
@@ -18,6 +19,8 @@ from machpay.skill import Skill, SkillInput
 from tests.skill_server.skills import Gates
 from tests.waiting import until
 from tests.wire import check, check_prefix
+
+A = Caller(account="a")
 
 
 async def start(executions: Executions, skill_id: str, **input: Any) -> str:
@@ -32,7 +35,7 @@ async def whole(executions: Executions, execution_id: str, after: Position = ORI
 
 
 async def code_of(executions: Executions, execution_id: str) -> str | None:
-    info = await executions.describe(execution_id, "a")
+    info = await executions.describe(execution_id, A)
     return None if info.error is None else info.error["code"]
 
 
@@ -56,10 +59,10 @@ async def test_the_oldest_finished_executions_are_forgotten_first(gates: Gates) 
             ids.append(await start(executions, "echo"))
             await whole(executions, ids[-1])
         with pytest.raises(ApiError) as caught:
-            await executions.describe(ids[0], "a")
+            await executions.describe(ids[0], A)
         assert caught.value.status == 404
         for execution_id in ids[1:]:
-            assert (await executions.describe(execution_id, "a")).status == "completed"
+            assert (await executions.describe(execution_id, A)).status == "completed"
 
 
 async def test_finished_executions_are_forgotten_after_the_retention(
@@ -72,11 +75,11 @@ async def test_finished_executions_are_forgotten_after_the_retention(
         running = await start(executions, "gated", gate="g")
         await whole(executions, finished)
         now += 59
-        assert (await executions.describe(finished, "a")).status == "completed"
+        assert (await executions.describe(finished, A)).status == "completed"
         now += 2
         with pytest.raises(ApiError):
-            await executions.locate(finished, "a", ORIGIN)
-        assert (await executions.describe(running, "a")).status == "running"
+            await executions.locate(finished, A, ORIGIN)
+        assert (await executions.describe(running, A)).status == "running"
     assert executions._size > 0
 
 
@@ -90,7 +93,7 @@ async def test_memory_is_bounded_the_finished_go_first_then_the_one_that_grows(
         events = check(await whole(executions, second))
         assert events[-1].event == "end"
         with pytest.raises(ApiError):
-            await executions.describe(first, "a")
+            await executions.describe(first, A)
         third = await start(executions, "large", chunks=100, size=50_000)
         events = check(await whole(executions, third))
         assert events[-1].data["code"] == "overloaded"
@@ -176,7 +179,7 @@ async def test_where_a_reader_stands(gates: Gates) -> None:
         await until(lambda: executions._running[execution_id].texts, "a chunk")
 
         async def place(attempt: int, seq: int) -> Place:
-            return await executions.locate(execution_id, "a", Position(attempt, seq))
+            return await executions.locate(execution_id, A, Position(attempt, seq))
 
         assert await place(1, 3) is Place.WITHIN
         assert await place(1, 4) is Place.BEYOND
@@ -207,7 +210,7 @@ async def test_what_a_handler_is_told(kind: str) -> None:
     async with MemoryExecutions([skill]) as executions:
         execution_id = await start(executions, "told", n=5)
         await whole(executions, execution_id)
-        assert (await executions.describe(execution_id, "a")).text == f"5 {execution_id} 1 None"
+        assert (await executions.describe(execution_id, A)).text == f"5 {execution_id} 1 None"
 
 
 async def test_the_price_is_exact(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:

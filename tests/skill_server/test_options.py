@@ -10,6 +10,7 @@ import pytest
 
 from machpay._options import Options
 from machpay._position import ORIGIN
+from machpay.serve.callers import Caller
 from machpay.serve.executions import SkillInfo, StartRequest
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.presence import Presence
@@ -20,6 +21,8 @@ from tests.skill_server.sides import Serve, Server
 from tests.skill_server.skills import Gates
 from tests.waiting import eventually, until, wait_until
 from tests.wire import check
+
+A = Caller(account="a")
 
 SHORT = Options(cancel_after=1)
 
@@ -32,7 +35,7 @@ async def start(executions: MemoryExecutions, options: Options, skill_id: str = 
 
 
 async def status(executions: MemoryExecutions, execution_id: str) -> str:
-    return (await executions.describe(execution_id, "a")).status
+    return (await executions.describe(execution_id, A)).status
 
 
 async def cancelled(executions: MemoryExecutions, execution_id: str) -> None:

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 
 from machpay._position import Position
 from machpay.serve.browser import browser_routes
+from machpay.serve.callers import Caller
 from machpay.serve.connection import Connection
 from machpay.serve.drain import Drain
 from machpay.serve.executions import Place, Started, StartRequest
@@ -41,10 +42,10 @@ class Waiting(MemoryExecutions):
         self.found = threading.Event()
         self.found.set()
 
-    async def locate(self, execution_id: str, account: str, after: Position) -> Place:
+    async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         self.locating = True
         await until(self.found.is_set, "the execution is found")
-        return await super().locate(execution_id, account, after)
+        return await super().locate(execution_id, caller, after)
 
     async def start(self, request: StartRequest) -> Started:
         self.starting = True

@@ -29,8 +29,7 @@ import type { Route, Surface } from './routes.js';
 import { type StartRequest, startRequest } from './starts.js';
 import { encodeJson } from './wire.js';
 
-const OURS = new Set(['skill', 'idempotency_key', 'last_event_id']);
-const OWN_SITES = new Set(['none', 'same-origin', 'same-site']);
+const OURS = new Set(['skill', 'idempotency_key', 'last_event_id', 'token']);
 
 /** Serves the pages. */
 export class Browser {
@@ -62,7 +61,7 @@ export class Browser {
       this.#surface.resume(exchange, cursor, form);
       return;
     }
-    refuseOtherSites(exchange);
+    this.#surface.refuseOtherSites(exchange);
     this.#surface.refuseWhileDraining();
     if (exchange.method === 'HEAD') {
       sendJson(exchange, {});
@@ -116,18 +115,5 @@ export class Browser {
       throw skillNotFound();
     }
     return skill.id;
-  }
-}
-
-/**
- * Refuses a start that another site's page made its visitor's browser send.
- *
- * There is no authentication here, and a GET needs no permission to be sent: an `<img>` would do.
- * Browsers say where a request comes from (Fetch Metadata, `Sec-Fetch-Site`); others say nothing.
- */
-function refuseOtherSites(exchange: Exchange): void {
-  const site = exchange.header('sec-fetch-site').join(', ') || 'none';
-  if (!OWN_SITES.has(site)) {
-    throw new ApiError(403, 'forbidden', "Pages of other sites can't start anything here.");
   }
 }

@@ -41,6 +41,7 @@ import {
   wantsEvents,
 } from './requests.js';
 import { sendJson, sendNothingFollows, sendRetryLater } from './responses.js';
+import type { Sites } from './sites.js';
 import { Snapshots } from './snapshots.js';
 import { type StartRequest, startRequest } from './starts.js';
 import { encodeJson, frame } from './wire.js';
@@ -64,6 +65,8 @@ export interface Surroundings {
   readonly heartbeat: number;
   /** Whether the process is on its way out. */
   readonly draining: () => boolean;
+  /** Which pages may start and stop something. */
+  readonly sites: Sites;
 }
 
 /** What the routes do. */
@@ -122,6 +125,15 @@ export class Surface {
     if (this.#surroundings.draining()) {
       throw shuttingDown();
     }
+  }
+
+  /**
+   * Refuses what a page of another site made its visitor's browser send.
+   *
+   * @throws ApiError - 403 `forbidden`.
+   */
+  refuseOtherSites(exchange: Exchange): void {
+    this.#surroundings.sites.refuseOthers(exchange);
   }
 
   /** Answers a request that has a cursor. */
@@ -216,6 +228,7 @@ export class Surface {
   }
 
   async #cancel(exchange: Exchange, id: string): Promise<void> {
+    this.refuseOtherSites(exchange);
     const executionId = executionIdIn(id);
     await this.#surroundings.executions.cancel(executionId);
     sendJson(exchange, { execution_id: executionId });
@@ -226,6 +239,7 @@ export class Surface {
     skillInPath: string | undefined,
     chosenId?: string,
   ): Promise<StartRequest> {
+    this.refuseOtherSites(exchange);
     this.refuseWhileDraining();
     // A chosen id names the start: a key beside it, as some clients add to all they send, does not.
     const key = chosenId === undefined ? readIdempotencyKey(exchange) : undefined;

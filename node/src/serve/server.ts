@@ -15,6 +15,7 @@ import { ClientLeft } from './requests.js';
 import { errorJson, HEADERS, sendError } from './responses.js';
 import { noSuchRoute, type Route, Surface } from './routes.js';
 import { closeOnSignals } from './signals.js';
+import { Sites } from './sites.js';
 
 /** How long closing waits for clients that take nothing, in ms; others take no time. */
 const GRACE = 3000;
@@ -94,6 +95,7 @@ export class SkillServer {
       body,
       heartbeat: settings.heartbeat,
       draining: () => this.#draining,
+      sites: new Sites(settings.origins),
     });
     this.#routes = [...surface.routes(), new Browser(surface, this.#executions, body).route()];
     this.#server.on('request', (request, response) => this.#serve(request, response, false));

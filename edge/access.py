@@ -1,0 +1,81 @@
+"""Access at an edge: API keys and stream tokens, or, where there are no keys, everybody."""
+
+from collections.abc import Collection
+from typing import Final
+
+from starlette.requests import Request
+
+from edge.tokens import READS_FOR, Tokens
+from machpay.serve.access import Access
+from machpay.serve.callers import Caller
+from machpay.serve.executions import (
+    StartRequest,
+    Unavailable,
+    execution_not_found,
+    unauthorized,
+)
+from shared.accounts import Accounts
+
+_BEARER: Final = "bearer "
+
+
+class KeyAccess(Access):
+    """Access for who shows a key or a token.
+
+    ``Authorization: Bearer`` has either. ``?token=`` has a token, for an EventSource, which can't set
+    headers; a key in a URL would end up in histories and logs. The header wins.
+
+    Args:
+        accounts: The keys. None: everybody is the account ``default`` and its operator.
+        tokens: The stream tokens.
+        origins: As for :class:`machpay.serve.access.Access`.
+    """
+
+    def __init__(
+        self, accounts: Accounts, tokens: Tokens, *, origins: Collection[str] = ()
+    ) -> None:
+        super().__init__(origins=origins)
+        self._accounts = accounts
+        self._tokens = tokens
+
+    async def identify(self, request: Request) -> Caller:
+        """Tell who makes a request.
+
+        Raises:
+            ApiError: 401 ``unauthorized``: no key and no token, or one that is wrong or expired.
+            Unavailable: A token can't be checked right now.
+        """
+        header = request.headers.get("authorization", "")
+        shown = header[len(_BEARER) :].strip() if header.lower().startswith(_BEARER) else ""
+        account = self._accounts.find(shown) if shown else None
+        if account is not None:
+            return Caller(account=account.name, operator=account.operator, credential=True)
+        shown = shown or request.query_params.get("token", "")
+        token = await self._tokens.read(shown) if shown else None
+        if token is not None:
+            return Caller(account=token.account, token=token, credential=True)
+        if self._accounts or "token" in request.query_params:
+            raise unauthorized()
+        return await super().identify(request)
+
+    async def admit(self, asked: StartRequest) -> None:
+        """Let a start through, if its token has one left."""
+        if asked.token is not None:
+            await self._tokens.admit(asked, asked.token)
+
+    async def reach(self, caller: Caller, execution_id: str) -> None:
+        """Let a caller reach an execution, if their token is for it."""
+        token = caller.token
+        if token is None or token.execution_id == execution_id:
+            return
+        if not token.skill_id or not await self._tokens.started(token, execution_id):
+            raise execution_not_found()
+
+    async def lend(self, asked: StartRequest, execution_id: str) -> str | None:
+        """Make a token that reads an execution; ``None`` if that is not to be had right now."""
+        lasts = asked.skill.queue_timeout + asked.skill.timeout + READS_FOR
+        try:
+            lent = await self._tokens.to_read(asked.account, execution_id, lasts)
+        except Unavailable:
+            return None  # it is started: that is what counts
+        return lent.token

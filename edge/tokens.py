@@ -1,0 +1,199 @@
+"""Stream tokens: what an account lends to a browser, for one execution or one skill.
+
+A JSON Web Token (RFC 7519), signed with HMAC-SHA256 and a secret that all edges share:
+``MACHPAY_TOKEN_SIGNER``; without one, they share a random one that the first of them left in Redis.
+Nothing is kept of a token but which executions it started (``admit.lua``).
+"""
+
+import hashlib
+import secrets
+import time
+from typing import Any, Final
+
+import jwt
+import msgspec
+
+from edge.executions import reachable
+from machpay.serve.callers import Token
+from machpay.serve.executions import ApiError, SkillInfo, StartRequest, unauthorized
+from shared.keys import TOKEN_SIGNER, token_key
+from shared.redis import Client, load_script
+
+LONGEST: Final = 24 * 3600.0
+"""The longest that a token may read, or start, in s."""
+
+READS_FOR: Final = 3600.0
+"""How long a token reads, in s, unless it is told; beyond what its execution may take, where it comes
+with a start."""
+
+STARTS_FOR: Final = 600.0
+"""How long a token starts, in s, unless it is told."""
+
+MOST_STARTS: Final = 1000
+
+_LONGEST_TEXT: Final = 2048
+_ALGORITHM: Final = "HS256"
+_AUDIENCE: Final = "machpay-stream"
+_REQUIRED: Final = ["exp", "aud", "jti", "sub"]
+
+
+class Lent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What ``POST /v1/tokens`` answers.
+
+    Attributes:
+        token: The token: ``?token=`` or ``Authorization: Bearer``.
+        expires_at: When it ends, in ms since the epoch. What a token started before, it reads to its end.
+        execution_id: The execution that it reads.
+        skill_id: The skill that it starts.
+        max_starts: How many executions it starts.
+        timeout: The longest that each of them may run, in s.
+    """
+
+    token: str
+    expires_at: int
+    execution_id: str = ""
+    skill_id: str = ""
+    max_starts: int = 0
+    timeout: float | None = None
+
+
+class Tokens:
+    """Makes and checks tokens.
+
+    Args:
+        redis: The queue's Redis.
+        secret: What signs them, at least 32 characters; several separated by commas: the first signs,
+            all are good. Empty: the one that edges share.
+    """
+
+    def __init__(self, redis: Client, secret: str) -> None:
+        self._redis = redis
+        self._admit = load_script(redis, "edge", "admit.lua")
+        # A digest: as long as the algorithm wants its key, whatever the operator wrote.
+        self._keys = [_digest(part) for part in secret.split(",") if part]
+
+    async def to_read(self, account: str, execution_id: str, lasts: float) -> Lent:
+        """Make a token that reads an execution.
+
+        Args:
+            account: Whose the execution is.
+            execution_id: The execution.
+            lasts: For how long, in s.
+
+        Raises:
+            Unavailable: The secret can't be read.
+        """
+        until = time.time() + lasts
+        token = await self._sign({"sub": account, "exp": until, "execution": execution_id})
+        return Lent(token=token, expires_at=int(until * 1000), execution_id=execution_id)
+
+    async def to_start(
+        self, account: str, skill: SkillInfo, lasts: float, max_starts: int, longest: float | None
+    ) -> Lent:
+        """Make a token that starts a skill, and reads and cancels what it started.
+
+        Args:
+            account: For whom.
+            skill: The skill.
+            lasts: For how long it starts, in s. It reads longer: until the last execution that it
+                started must have ended, and some more.
+            max_starts: How many executions it starts.
+            longest: The longest that each may run, in s; ``None`` leaves that to the skill.
+
+        Raises:
+            Unavailable: As for :meth:`to_read`.
+        """
+        until = time.time() + lasts
+        claims = {
+            "sub": account,
+            "exp": until + skill.queue_timeout + skill.timeout + READS_FOR,
+            "until": until,
+            "skill": skill.id,
+            "max": max_starts,
+            "timeout": longest,
+        }
+        return Lent(
+            token=await self._sign(claims),
+            expires_at=int(until * 1000),
+            skill_id=skill.id,
+            max_starts=max_starts,
+            timeout=longest,
+        )
+
+    async def read(self, text: str) -> Token | None:
+        """Read a token; ``None`` when it is none of ours, or not any more.
+
+        Raises:
+            Unavailable: As for :meth:`to_read`.
+        """
+        if len(text) > _LONGEST_TEXT:
+            return None
+        for key in await self._secrets():
+            try:
+                claims = jwt.decode(
+                    text,
+                    key,
+                    algorithms=[_ALGORITHM],
+                    audience=_AUDIENCE,
+                    options={"require": _REQUIRED},
+                )
+                return Token(
+                    id=claims["jti"],
+                    account=claims["sub"],
+                    execution_id=claims.get("execution", ""),
+                    skill_id=claims.get("skill", ""),
+                    max_starts=claims.get("max", 1),
+                    timeout=claims.get("timeout"),
+                    starts_until=claims.get("until", 0.0),
+                )
+            except jwt.InvalidSignatureError:
+                continue  # perhaps the next one
+            except jwt.InvalidTokenError:
+                return None
+        return None
+
+    async def admit(self, asked: StartRequest, token: Token) -> None:
+        """Count a start, once, however often it is repeated.
+
+        Raises:
+            ApiError: 401 ``unauthorized``: the token is too old to start anything new. 403
+                ``forbidden``: it has started all that it may.
+            Unavailable: That can't be told.
+        """
+        left = token.starts_until - time.time()
+        may_start = token.max_starts if left > 0 else 0
+        kept = max(left, 0.0) + asked.skill.queue_timeout + asked.skill.timeout + READS_FOR
+        async with reachable():
+            admitted = await self._admit(
+                [token_key(token.id)], [asked.execution_id(), may_start, int(kept * 1000)]
+            )
+        if not admitted:
+            if not may_start:
+                raise unauthorized()
+            raise ApiError(403, "forbidden", "This token has started all that it may.")
+
+    async def started(self, token: Token, execution_id: str) -> bool:
+        """Tell whether a token started an execution.
+
+        Raises:
+            Unavailable: That can't be told.
+        """
+        async with reachable():
+            return bool(await self._redis.sismember(token_key(token.id), execution_id))  # type: ignore[misc]
+
+    async def _sign(self, claims: dict[str, Any]) -> str:
+        (key, *_) = await self._secrets()
+        whole = {**claims, "aud": _AUDIENCE, "jti": secrets.token_urlsafe(16)}
+        return jwt.encode(whole, key, algorithm=_ALGORITHM)
+
+    async def _secrets(self) -> list[bytes]:
+        if not self._keys:
+            async with reachable():
+                await self._redis.set(TOKEN_SIGNER, secrets.token_urlsafe(32), nx=True)
+                shared = await self._redis.get(TOKEN_SIGNER)
+            self._keys = [_digest(shared.decode())]
+        return self._keys
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.strip().encode()).digest()

@@ -1,0 +1,152 @@
+"""Who makes a request, and what they may do.
+
+A skill server serves everybody who reaches it: :class:`Access` as it is. An edge asks for keys and
+stream tokens: ``edge.access``.
+"""
+
+import uuid
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import structs
+from starlette.requests import Request
+
+from machpay.serve.callers import Caller, Token
+from machpay.serve.executions import ApiError, StartRequest
+
+_OURS: Final = ("none", "same-origin")
+
+
+class Access:
+    """Access for everybody, but for pages of other sites.
+
+    Args:
+        origins: Origins whose pages may do what our own may, e.g. ``https://app.example``; ``*`` is any.
+    """
+
+    def __init__(self, *, origins: Collection[str] = ()) -> None:
+        self._origins = frozenset(origins)
+
+    async def identify(self, request: Request) -> Caller:  # noqa: ARG002 - for those who look
+        """Tell who makes a request.
+
+        Raises:
+            ApiError: 401 ``unauthorized``.
+            Unavailable: That can't be told right now.
+        """
+        return Caller(operator=True)
+
+    async def acting(self, request: Request) -> Caller:
+        """Tell who makes a request that changes something.
+
+        Raises:
+            ApiError: As for :meth:`identify`; 403 ``forbidden``, see :func:`refuse_other_sites`.
+            Unavailable: As there.
+        """
+        caller = await self.identify(request)
+        if not caller.credential:
+            refuse_other_sites(request, self._origins)
+        return caller
+
+    async def admit(self, asked: StartRequest) -> None:
+        """Let a start through, or not.
+
+        Raises:
+            ApiError: 403 ``forbidden``: its token has started all that it may.
+            Unavailable: That can't be told right now.
+        """
+
+    async def reach(self, caller: Caller, execution_id: str) -> None:
+        """Let a caller reach an execution; whose it is, is found out where it is read.
+
+        Raises:
+            ApiError: 404 ``execution_not_found``: the caller's token is not for it.
+            Unavailable: That can't be told right now.
+        """
+
+    async def lend(self, asked: StartRequest, execution_id: str) -> str | None:  # noqa: ARG002 - as above
+        """Make a token that reads an execution that was started; ``None`` where none is needed."""
+        return None
+
+
+def needs_key(caller: Caller) -> Caller:
+    """Pass a caller on who acts for an account, not by a token.
+
+    Raises:
+        ApiError: 403 ``forbidden``.
+    """
+    if caller.token is not None:
+        raise ApiError(403, "forbidden", "This needs an API key: a stream token can't do it.")
+    return caller
+
+
+def may_cancel(caller: Caller) -> Caller:
+    """Pass a caller on who may stop what they may read.
+
+    Raises:
+        ApiError: 403 ``forbidden``: the caller's token reads, and no more.
+    """
+    if caller.token is not None and not caller.token.skill_id:
+        raise ApiError(403, "forbidden", "This token reads, and does nothing else.")
+    return caller
+
+
+def knows_skill(caller: Caller, skill_id: str) -> bool:
+    """Tell whether a caller may know a skill: a token's world is the skill that it may start."""
+    return caller.token is None or caller.token.skill_id == skill_id
+
+
+def narrowed(asked: StartRequest, token: Token | None) -> StartRequest:
+    """Make of a start what a token allows of it.
+
+    A start by token always has a name, within the token: so it can be counted before it is made, and
+    nobody's key can be another visitor's. A token that starts once is that name.
+
+    Args:
+        asked: The start.
+        token: The caller's token, if they have one.
+
+    Raises:
+        ApiError: 403 ``forbidden``: the token can't start that.
+    """
+    if token is None:
+        return asked
+    if token.skill_id != asked.skill.id or asked.chosen_id is not None:
+        raise ApiError(403, "forbidden", "This token can't start that.")
+    name = asked.idempotency_key or ("" if token.max_starts == 1 else uuid.uuid4().hex)
+    options = asked.options
+    if token.timeout is not None:
+        options = structs.replace(options, timeout=options.limit(token.timeout))
+    return structs.replace(
+        asked, idempotency_key=f"{token.id}:{name}", options=options, token=token
+    )
+
+
+def refuse_other_sites(request: Request, origins: Collection[str]) -> None:
+    """Refuse what another site's page made its visitor's browser send.
+
+    For callers who show no credential: a GET needs no permission to be sent, an ``<img>`` would do, and
+    a form can post text that is JSON. Browsers say where a request comes from: in ``Sec-Fetch-Site``
+    (Fetch Metadata) to us when we are on https or loopback, in ``Origin`` with anything but a GET.
+    Other clients say nothing.
+
+    Args:
+        request: The request.
+        origins: Origins that are welcome.
+
+    Raises:
+        ApiError: 403 ``forbidden``.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and ("*" in origins or origin in origins):
+        return
+    site = request.headers.get("sec-fetch-site")
+    ours = site in _OURS if site is not None else origin is None or _same_host(origin, request)
+    if not ours:
+        raise ApiError(403, "forbidden", "Pages of other sites can't do this here.")
+
+
+def _same_host(origin: str, request: Request) -> bool:
+    # The scheme may differ: a proxy in front of us speaks TLS, and we don't know.
+    return urlsplit(origin).netloc == request.headers.get("host")

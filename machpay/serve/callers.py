@@ -1,0 +1,46 @@
+"""Who makes a request: an account, or whoever it lent a stream token to."""
+
+import msgspec
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream token: what its bearer may do, and nothing else.
+
+    Attributes:
+        id: Its own id.
+        account: For whom.
+        execution_id: The execution that it reads; empty when it starts.
+        skill_id: The skill that it starts; empty when it reads.
+        max_starts: How many executions it starts. It may read and cancel those, too.
+        timeout: The longest that each of them may run, in s; ``None`` leaves that to the skill.
+        starts_until: When it starts nothing more, in s since the epoch.
+    """
+
+    id: str
+    account: str
+    execution_id: str = ""
+    skill_id: str = ""
+    max_starts: int = 1
+    timeout: float | None = None
+    starts_until: float = 0.0
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes a request.
+
+    Attributes:
+        account: For whom: who pays and who may read.
+        operator: Whether they may see and stop what is other accounts'.
+        token: The stream token that they showed, instead of a key; it limits what they may do.
+        credential: Whether they showed anything that a page of another site could not make their
+            browser send.
+    """
+
+    account: str = "default"
+    operator: bool = False
+    token: Token | None = None
+    credential: bool = False
+
+    def sees(self, owner: str) -> bool:
+        """Tell whether an account's executions are this caller's to see."""
+        return self.operator or owner == self.account
