@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge.executions import RedisExecutions
-from edge.tokens import LONGEST, MOST_STARTS, READS_FOR, STARTS_FOR, Lent, Tokens
+from edge.tokens import READS_FOR, STARTS_FOR, Tokens
 from machpay._options import Options
 from machpay._position import is_execution_id
 from machpay.serve.access import Access, needs_key
@@ -15,6 +15,7 @@ from machpay.serve.callers import Caller
 from machpay.serve.executions import ApiError, execution_not_found
 from machpay.serve.requests import MAX_BODY_BYTES, read_object
 from machpay.serve.responses import json_response
+from machpay.serve.schemas import LONGEST_TOKEN, MOST_STARTS, StreamToken
 
 _TO_READ: Final = frozenset({"execution_id", "expires_in"})
 _TO_START: Final = frozenset({"skill_id", "expires_in", "max_starts", "timeout"})
@@ -40,7 +41,7 @@ def tokens_route(executions: RedisExecutions, tokens: Tokens, access: Access) ->
 
 async def _to_read(
     caller: Caller, body: dict[str, Any], executions: RedisExecutions, tokens: Tokens
-) -> Lent:
+) -> StreamToken:
     _refuse_unknown(body, _TO_READ)
     execution_id = body.get("execution_id")
     if not isinstance(execution_id, str):
@@ -53,7 +54,7 @@ async def _to_read(
 
 async def _to_start(
     caller: Caller, body: dict[str, Any], executions: RedisExecutions, tokens: Tokens
-) -> Lent:
+) -> StreamToken:
     _refuse_unknown(body, _TO_START)
     lasts, starts = _lasts(body, STARTS_FOR), body.get("max_starts", 1)
     if isinstance(starts, bool) or not isinstance(starts, int) or not 1 <= starts <= MOST_STARTS:
@@ -77,8 +78,12 @@ def _refuse_unknown(body: dict[str, Any], known: frozenset[str]) -> None:
 
 def _lasts(body: dict[str, Any], default: float) -> float:
     lasts = body.get("expires_in", default)
-    if isinstance(lasts, bool) or not isinstance(lasts, int | float) or not 1 <= lasts <= LONGEST:
-        raise _bad(f"'expires_in' must be 1 to {LONGEST:.0f} seconds.")
+    if (
+        isinstance(lasts, bool)
+        or not isinstance(lasts, int | float)
+        or not 1 <= lasts <= LONGEST_TOKEN
+    ):
+        raise _bad(f"'expires_in' must be 1 to {LONGEST_TOKEN:.0f} seconds.")
     return float(lasts)
 
 

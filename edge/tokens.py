@@ -11,16 +11,14 @@ import time
 from typing import Any, Final
 
 import jwt
-import msgspec
+from msgspec import UNSET
 
 from edge.executions import reachable
 from machpay.serve.callers import Token
 from machpay.serve.executions import ApiError, SkillInfo, StartRequest, unauthorized
+from machpay.serve.schemas import StreamToken
 from shared.keys import TOKEN_SIGNER, token_key
 from shared.redis import Client, load_script
-
-LONGEST: Final = 24 * 3600.0
-"""The longest that a token may read, or start, in s."""
 
 READS_FOR: Final = 3600.0
 """How long a token reads, in s, unless it is told; beyond what its execution may take, where it comes
@@ -29,32 +27,10 @@ with a start."""
 STARTS_FOR: Final = 600.0
 """How long a token starts, in s, unless it is told."""
 
-MOST_STARTS: Final = 1000
-
 _LONGEST_TEXT: Final = 2048
 _ALGORITHM: Final = "HS256"
 _AUDIENCE: Final = "machpay-stream"
 _REQUIRED: Final = ["exp", "aud", "jti", "sub"]
-
-
-class Lent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What ``POST /v1/tokens`` answers.
-
-    Attributes:
-        token: The token: ``?token=`` or ``Authorization: Bearer``.
-        expires_at: When it ends, in ms since the epoch. What a token started before, it reads to its end.
-        execution_id: The execution that it reads.
-        skill_id: The skill that it starts.
-        max_starts: How many executions it starts.
-        timeout: The longest that each of them may run, in s.
-    """
-
-    token: str
-    expires_at: int
-    execution_id: str = ""
-    skill_id: str = ""
-    max_starts: int = 0
-    timeout: float | None = None
 
 
 class Tokens:
@@ -72,7 +48,7 @@ class Tokens:
         # A digest: as long as the algorithm wants its key, whatever the operator wrote.
         self._keys = [_digest(part) for part in secret.split(",") if part]
 
-    async def to_read(self, account: str, execution_id: str, lasts: float) -> Lent:
+    async def to_read(self, account: str, execution_id: str, lasts: float) -> StreamToken:
         """Make a token that reads an execution.
 
         Args:
@@ -85,11 +61,11 @@ class Tokens:
         """
         until = time.time() + lasts
         token = await self._sign({"sub": account, "exp": until, "execution": execution_id})
-        return Lent(token=token, expires_at=int(until * 1000), execution_id=execution_id)
+        return StreamToken(token=token, expires_at=int(until * 1000), execution_id=execution_id)
 
     async def to_start(
         self, account: str, skill: SkillInfo, lasts: float, max_starts: int, longest: float | None
-    ) -> Lent:
+    ) -> StreamToken:
         """Make a token that starts a skill, and reads and cancels what it started.
 
         Args:
@@ -112,12 +88,12 @@ class Tokens:
             "max": max_starts,
             "timeout": longest,
         }
-        return Lent(
+        return StreamToken(
             token=await self._sign(claims),
             expires_at=int(until * 1000),
             skill_id=skill.id,
             max_starts=max_starts,
-            timeout=longest,
+            timeout=UNSET if longest is None else longest,
         )
 
     async def read(self, text: str) -> Token | None:

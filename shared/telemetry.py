@@ -22,6 +22,15 @@ def configure_logging(level: str) -> None:
     root.setLevel(level.upper())
     # arq logs the arguments of every job at INFO: a caller's prompt is not for the operator's log.
     logging.getLogger("arq").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """Cut the query out of a line of uvicorn's access log: stream tokens and prompts are in queries."""
+    match record.args:
+        case (client, method, str(path), *more) if "?" in path:
+            record.args = (client, method, f"{path.partition('?')[0]}?...", *more)
+    return True
 
 
 class Outage:

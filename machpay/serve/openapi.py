@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from machpay._version import __version__
-from machpay.serve.operations import PARAMETERS, Json, paths
+from machpay.serve.operations import PARAMETERS, SECURITY_SCHEMES, Json, paths
 from machpay.serve.responses import json_body
 from machpay.serve.schemas import schemas
 
@@ -28,7 +28,10 @@ send some.
 
 A path that is not here is a 404 `not_found`, another method a 405 `method_not_allowed`; each `GET` has
 a `HEAD`. `OPTIONS` answers what a browser asks before it calls from another origin.
-There is no authentication yet.
+
+**Who may call.** Edges with `MACHPAY_API_KEYS` want `Authorization: Bearer` with an API key or a stream
+token (`POST /v1/tokens`; also as `?token=`). Without it, and at skill servers, everybody may who reaches
+them, but for pages of other sites, which start and stop nothing: they need `MACHPAY_CORS_ORIGINS`.
 
 **Event streams.** Server-sent events (WHATWG HTML, 9.2), each a named event with one line of JSON
 and, as its `id`, the cursor to resume from:
@@ -60,11 +63,17 @@ def document() -> Json:
             {"name": "skills", "description": "What can be run, and running it."},
             {"name": "executions", "description": "What runs or ran."},
             {"name": "usage", "description": "What was paid for."},
+            {"name": "tokens", "description": "Lending a browser the right to one thing."},
             {"name": "browser", "description": "For pages that know nothing of us."},
             {"name": "operations", "description": "For those who keep it running."},
         ],
         "paths": paths(),
-        "components": {"schemas": schemas(), "parameters": PARAMETERS},
+        "security": [{"bearer": []}, {"token": []}],
+        "components": {
+            "schemas": schemas(),
+            "parameters": PARAMETERS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
     }
 
 

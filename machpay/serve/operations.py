@@ -136,7 +136,10 @@ def _operation(  # noqa: PLR0913 - a declaration: all of them are named
         made["parameters"] = listed
     if body is not None:
         made["requestBody"] = body
-    made["responses"] = {**answers, **refusals(refused)}
+    public = tag == "operations"
+    made["responses"] = {**answers, **refusals([*refused, *(() if public else ("unauthorized",))])}
+    if public:
+        made["security"] = []
     made["x-served-by"] = list(served_by)
     return made
 
@@ -162,7 +165,8 @@ def _events(about: str = "", headers: Json | None = None) -> Json:
 
 _EMPTY: Final = "Empty, closed at once, when the cursor is the last event's."
 _START_REFUSED: Final = (
-    *("bad_request", "not_supported", "skill_not_found", "request_timeout", "body_too_large"),
+    *("bad_request", "not_supported", "forbidden", "skill_not_found", "request_timeout"),
+    "body_too_large",
     *("idempotency_mismatch", "internal", "unavailable", "draining", "overloaded"),
 )
 _RESUME_REFUSED: Final = ("bad_cursor", "execution_not_found")
@@ -174,7 +178,7 @@ def _skills() -> Json:
     listed = _operation(
         *("skills", "listSkills", "List the skills"),
         answers={"200": _json("The live registry.", "SkillList")},
-        refused=["internal", "unavailable"],
+        refused=["forbidden", "internal", "unavailable"],
     )
     shown = _operation(
         *("skills", "showSkill", "Show a skill"),
@@ -238,7 +242,7 @@ def _executions() -> Json:
         about="Harmless to repeat. An id of your own may be stopped before it is started.",
         parameters=["execution_id"],
         answers={"200": _json("It has ended, or will as it begins.", "Cancelled")},
-        refused=_READ_REFUSED,
+        refused=["forbidden", *_READ_REFUSED],
     )
     return {
         "/v1/executions/{execution_id}": {"get": shown, "put": put},
@@ -253,14 +257,32 @@ def _usage() -> Json:
         about="By the day, in UTC, on which executions started; at most 366 days.",
         parameters=["from", "to", "usage_skill", "group_by"],
         answers={"200": _json("The sums.", "UsageReport")},
-        refused=["bad_request", "internal", "unavailable"],
+        refused=["bad_request", "forbidden", "internal", "unavailable"],
         served_by=EDGE,
     )
     return {"/v1/usage": {"get": usage}}
 
 
+def _tokens() -> Json:
+    made = _operation(
+        *("tokens", "makeToken", "Make a stream token"),
+        about="What a browser may hold instead of a key: it reads one execution, or starts one skill. "
+        "It ends by itself; nothing revokes it before, but for a new `MACHPAY_TOKEN_SECRET`.",
+        body=_body(
+            {"oneOf": [{"$ref": f"{REFERENCE}{kind}"} for kind in ("ReadToken", "StartToken")]}
+        ),
+        answers={"201": _json("The token.", "StreamToken")},
+        refused=[
+            *("bad_request", "forbidden", "execution_not_found", "skill_not_found"),
+            *("request_timeout", "body_too_large", "internal", "unavailable"),
+        ],
+        served_by=EDGE,
+    )
+    return {"/v1/tokens": {"post": made}}
+
+
 def _browser() -> Json:
-    refused = (*_START_REFUSED, *_RESUME_REFUSED, "forbidden")
+    refused = (*_START_REFUSED, *_RESUME_REFUSED)
     by_query = _operation(
         *("browser", "streamByQuery", "Start, and stream to an EventSource"),
         parameters=["skill", "idempotency_key", "Idempotency-Key", *_RESUME, "input"],
@@ -316,4 +338,26 @@ def _operations() -> Json:
 
 def paths() -> Json:
     """Make the paths of everything that edges and skill servers serve."""
-    return {**_skills(), **_executions(), **_usage(), **_browser(), **_operations()}
+    return {
+        **_skills(),
+        **_executions(),
+        **_usage(),
+        **_tokens(),
+        **_browser(),
+        **_operations(),
+    }
+
+
+SECURITY_SCHEMES: Final[Json] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a stream token.",
+    },
+    "token": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "A stream token, for an `EventSource`, which can't set headers. The header wins.",
+    },
+}

@@ -21,6 +21,12 @@ from machpay.serve.executions import ExecutionInfo, SkillInfo
 _T = TypeVar("_T")
 _Maybe: TypeAlias = _T | UnsetType
 
+LONGEST_TOKEN: Final = 86_400.0
+"""The longest that a stream token may read, or start, in s."""
+
+MOST_STARTS: Final = 1000
+"""The most executions that one stream token may start."""
+
 REFERENCE: Final = "#/components/schemas/"
 
 _ROLE: Final = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
@@ -73,12 +79,65 @@ class Accepted(msgspec.Struct):
         skill_id: What it runs.
         stream_url: The path where it is streamed.
         status_url: The path where it is described.
+        stream_token: A stream token that reads it, for a browser: for as long as it may run, and an hour
+            more. Skill servers have none.
     """
 
     execution_id: str
     skill_id: str
     stream_url: str
     status_url: str
+    stream_token: _Maybe[str] = UNSET
+
+
+class ReadToken(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A token to read one execution. Another key is a 400.
+
+    Attributes:
+        execution_id: The execution.
+        expires_in: For how long, in s; an hour when left out.
+    """
+
+    execution_id: str
+    expires_in: _Maybe[Annotated[float, Meta(ge=1, le=LONGEST_TOKEN)]] = UNSET
+
+
+class StartToken(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A token to start one skill, and to read and cancel what it started. Another key is a 400.
+
+    Attributes:
+        skill_id: The skill.
+        expires_in: For how long it starts, in s; ten minutes when left out. What it started it reads
+            for as long as that may run, and an hour more.
+        max_starts: How many executions it starts. With 1, the default, whatever its bearer repeats is
+            the same execution.
+        timeout: The longest that each of them may run, in s.
+    """
+
+    skill_id: str
+    expires_in: _Maybe[Annotated[float, Meta(ge=1, le=LONGEST_TOKEN)]] = UNSET
+    max_starts: _Maybe[Annotated[int, Meta(ge=1, le=MOST_STARTS)]] = UNSET
+    timeout: _Maybe[Annotated[float, Meta(gt=0)]] = UNSET
+
+
+class StreamToken(msgspec.Struct, kw_only=True):
+    """A stream token, to be sent as ``?token=`` or as ``Authorization: Bearer``.
+
+    Attributes:
+        token: The token.
+        expires_at: When it ends, in ms since the epoch.
+        execution_id: The execution that it reads.
+        skill_id: The skill that it starts.
+        max_starts: How many executions it starts.
+        timeout: The longest that each of them may run, in s.
+    """
+
+    token: str
+    expires_at: int
+    execution_id: _Maybe[str] = UNSET
+    skill_id: _Maybe[str] = UNSET
+    max_starts: _Maybe[int] = UNSET
+    timeout: _Maybe[float] = UNSET
 
 
 class Cancelled(msgspec.Struct):
@@ -184,6 +243,7 @@ DESCRIBED: Final[tuple[type[msgspec.Struct], ...]] = (
     *(SkillList, SkillInfo, Pricing, ExecutionInfo),
     *(StartEvent, ChunkEvent, EndEvent, ErrorEvent),
     *(UsageReport, UsageSum, UsageGroup),
+    *(ReadToken, StartToken, StreamToken),
     *(ErrorBody, ErrorDetail, Health),
 )
 

@@ -225,9 +225,9 @@ BROUGHT_ABOUT = {
 }
 
 
-def judge(call: Caller, name: str) -> None:
+def judge(call: Caller, name: str, *also: str) -> None:
     assert call.called == described(name)
-    assert call.refused == BROUGHT_ABOUT
+    assert call.refused == BROUGHT_ABOUT | {*also}
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,23 @@ def test_answers_of_an_edge_are_as_described(edge_http: httpx.Client) -> None:
     for group_by in ({}, {"group_by": "day"}, {"group_by": "skill", "skill": "story"}):
         call("GET", "/v1/usage", params=group_by, status=200)
     call("GET", "/v1/usage", params={"from": "yesterday"}, status=400)
-    judge(call, "edge")
+    tokens = "/v1/tokens"
+    accepted = call(
+        "POST", "/v1/skills/{skill_id}/executions", skill_id="story", json={}, status=202
+    ).json()
+    ours = {"token": accepted["stream_token"]}
+    tail = "/v1/executions/{execution_id}/stream"
+    call("GET", tail, execution_id=accepted["execution_id"], params=ours, status=200)
+    call("GET", tail, execution_id="exec_unknown", params=ours, status=404)
+    call("GET", tail, execution_id="exec_unknown", params={"token": "x"}, status=401)
+    call("POST", tokens, params=ours, json={"skill_id": "story"}, status=403)
+    call("POST", tokens, json={"execution_id": accepted["execution_id"]}, status=201)
+    asked = {"skill_id": "story", "expires_in": 60, "max_starts": 2, "timeout": 5}
+    call("POST", tokens, json=asked, status=201)
+    call("POST", tokens, json={"skill_id": "nothing"}, status=404)
+    call("POST", tokens, json={}, status=400)
+    call("POST", tokens, content=b" " * (2 << 20), status=413)
+    judge(call, "edge", "unauthorized")
 
 
 @pytest.mark.parametrize("name", APPS)
