@@ -15,7 +15,13 @@ from msgspec import UNSET
 
 from edge.executions import reachable
 from machpay.serve.callers import Token
-from machpay.serve.executions import ApiError, SkillInfo, StartRequest, unauthorized
+from machpay.serve.executions import (
+    ApiError,
+    SkillInfo,
+    StartRequest,
+    Unavailable,
+    unauthorized,
+)
 from machpay.serve.schemas import StreamToken
 from shared.keys import TOKEN_SIGNER, token_key
 from shared.redis import Client, load_script
@@ -26,6 +32,9 @@ with a start."""
 
 STARTS_FOR: Final = 600.0
 """How long a token starts, in s, unless it is told."""
+
+LOOK_EVERY: Final = 30.0
+"""How often an edge looks whether the secret that edges share is still the same, in s."""
 
 _LONGEST_TEXT: Final = 2048
 _ALGORITHM: Final = "HS256"
@@ -45,8 +54,10 @@ class Tokens:
     def __init__(self, redis: Client, secret: str) -> None:
         self._redis = redis
         self._admit = load_script(redis, "edge", "admit.lua")
-        # A digest: as long as the algorithm wants its key, whatever the operator wrote.
-        self._keys = [_digest(part) for part in secret.split(",") if part]
+        self._keys = [_digest(part) for part in secret.encode().split(b",") if part]
+        self._given = bool(self._keys)
+        self._shared = b""
+        self._look_again = 0.0
 
     async def to_read(self, account: str, execution_id: str, lasts: float) -> StreamToken:
         """Make a token that reads an execution.
@@ -163,13 +174,26 @@ class Tokens:
         return jwt.encode(whole, key, algorithm=_ALGORITHM)
 
     async def _secrets(self) -> list[bytes]:
-        if not self._keys:
-            async with reachable():
-                await self._redis.set(TOKEN_SIGNER, secrets.token_urlsafe(32), nx=True)
-                shared = await self._redis.get(TOKEN_SIGNER)
-            self._keys = [_digest(shared.decode())]
+        if not self._given and time.monotonic() >= self._look_again:
+            try:
+                async with reachable():
+                    await self._share()
+            except Unavailable:
+                if not self._keys:
+                    raise
+            self._look_again = time.monotonic() + LOOK_EVERY
         return self._keys
 
+    async def _share(self) -> None:
+        """Agree with the other edges on a secret; with a Redis that lost it, on the one we had."""
+        mine = self._shared or secrets.token_urlsafe(32).encode()
+        await self._redis.set(TOKEN_SIGNER, mine, nx=True)
+        ours = await self._redis.get(TOKEN_SIGNER)
+        if ours and ours != self._shared:
+            self._shared = ours
+            self._keys = [_digest(ours), *self._keys][:2]
 
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.strip().encode()).digest()
+
+def _digest(secret: bytes) -> bytes:
+    # As long as the algorithm wants its key, whatever the operator wrote.
+    return hashlib.sha256(secret.strip()).digest()
