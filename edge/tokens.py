@@ -1,7 +1,7 @@
 """Stream tokens: what an account lends to a browser, for one execution or one skill.
 
 A JSON Web Token (RFC 7519), signed with HMAC-SHA256 and a secret that all edges share:
-``MACHPAY_TOKEN_SIGNER``; without one, they share a random one that the first of them left in Redis.
+``MACHPAY_TOKEN_SECRET``; without one, they share a random one that the first of them left in Redis.
 Nothing is kept of a token but which executions it started (``admit.lua``).
 """
 
