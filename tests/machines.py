@@ -19,6 +19,10 @@ SETTINGS = settings(
     max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
+ON_FAKEREDIS = settings(SETTINGS, max_examples=20)
+"""Fewer: what matters is the real server, which is also the quicker one. This one says that the fast
+tests stand on a fakeredis that does the same."""
+
 
 class RedisMachine(RuleBasedStateMachine):
     """A state machine with an empty Redis and a loop of its own.

@@ -9,7 +9,7 @@ from ops.valkey import EmbeddedValkey
 from shared.log import EventLog
 from shared.refusals import LogError
 from shared.terms import Terms, encode_terms
-from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
+from tests.machines import ON_FAKEREDIS, PATIENCE, RedisMachine, run_on
 
 pytestmark = pytest.mark.timeout(PATIENCE)
 
@@ -125,7 +125,7 @@ class LogMachine(RedisMachine):
 
 
 TestOnFakeredis = LogMachine.TestCase
-TestOnFakeredis.settings = SETTINGS
+TestOnFakeredis.settings = ON_FAKEREDIS
 
 
 def test_on_valkey(valkey: EmbeddedValkey) -> None:

@@ -21,7 +21,7 @@ from ops.valkey import EmbeddedValkey
 from shared.log import Entry, EventLog
 from shared.refusals import LogError, Lost
 from shared.terms import Terms, encode_terms
-from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
+from tests.machines import ON_FAKEREDIS, PATIENCE, RedisMachine, run_on
 from tests.rollback import roll_back
 from workers.claim import MAX_ATTEMPTS, Claim, claim, hand_over
 from workers.leases import Leases
@@ -183,7 +183,7 @@ def chunk(number: int) -> bytes:
 
 
 TestOnFakeredis = ClaimMachine.TestCase
-TestOnFakeredis.settings = SETTINGS
+TestOnFakeredis.settings = ON_FAKEREDIS
 
 
 def test_on_valkey(valkey: EmbeddedValkey) -> None:

@@ -8,7 +8,7 @@ from ops.valkey import EmbeddedValkey
 from shared.jobs import Execute, Queue
 from shared.keys import LEASE_PREFIX, QUEUE, job_key
 from shared.terms import Terms
-from tests.machines import PATIENCE, SETTINGS, RedisMachine, run_on
+from tests.machines import ON_FAKEREDIS, PATIENCE, RedisMachine, run_on
 from workers.leases import Leases
 
 pytestmark = pytest.mark.timeout(PATIENCE)
@@ -142,7 +142,7 @@ class LeaseMachine(RedisMachine):
 
 
 TestOnFakeredis = LeaseMachine.TestCase
-TestOnFakeredis.settings = SETTINGS
+TestOnFakeredis.settings = ON_FAKEREDIS
 
 
 def test_on_valkey(valkey: EmbeddedValkey) -> None:
