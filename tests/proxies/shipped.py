@@ -218,6 +218,8 @@ class HAProxy(Proxy):
             Change("bind :443 ", f"bind {LOOPBACK}:{self.port} "),
             Change("    user haproxy\n    group haproxy\n    chroot /var/lib/haproxy\n", ""),
             Change("maxconn 20000", "maxconn 500"),
+            # Of one network namespace, so of all test runs there.
+            Change("abns@machpay", f"abns@machpay-{self.port}", 2),
             Change("timeout client 60s", f"timeout client {PROXY_TIMEOUT}s"),
             Change("timeout server 60s", f"timeout server {PROXY_TIMEOUT}s"),
         ]

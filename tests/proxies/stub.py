@@ -112,7 +112,8 @@ class StubEdge:
                 return False
             case "silent":
                 connection.sendall(_EVENTS)
-                connection.recv(1)
+                with suppress(OSError):  # a proxy may reset it
+                    connection.recv(1)
                 self.left.append(target)
                 return False
             case "torn":
