@@ -21,6 +21,7 @@ class StubEdge:
     ``die``     hang up without an answer
     ``hang``    answer never
     ``silent``  begin a stream, and say nothing more
+    ``told``    begin a stream of what it is told to send
     ``torn``    begin a stream, say something, hang up without the body's end
     ``busy``    503, with an error body
     others      200, and the connection stays
@@ -42,12 +43,18 @@ class StubEdge:
         self.ready = True
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
+        self._told: list[socket.socket] = []
 
     def start(self) -> Self:
         """Listen."""
         self._listener = socket.create_server((LOOPBACK, self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return self
+
+    def tell(self, chunk: bytes) -> None:
+        """Send a chunk on every stream that is there for it."""
+        for connection in list(self._told):
+            connection.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
     def stop(self) -> None:
         """Refuse connections from now on, and drop those there are."""
@@ -77,6 +84,8 @@ class StubEdge:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            # As edges do: a chunk does not wait for the one before to be acknowledged.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
@@ -115,6 +124,13 @@ class StubEdge:
                 with suppress(OSError):  # a proxy may reset it
                     connection.recv(1)
                 self.left.append(target)
+                return False
+            case "told":
+                connection.sendall(_EVENTS)
+                self._told.append(connection)
+                with suppress(OSError):
+                    connection.recv(1)
+                self._told.remove(connection)
                 return False
             case "torn":
                 connection.sendall(_EVENTS + b"6\r\nsome t\r\n")
