@@ -62,7 +62,7 @@ def system() -> Iterator[System]:
     settings = {
         "MACHPAY_SKILLS": "tests.proxies.skills:step",
         "MACHPAY_HEARTBEAT": "1",
-        "MACHPAY_DRAIN_WINDOW": "1",
+        "MACHPAY_DRAIN_WINDOW": "0.3",
         "MACHPAY_GRACE": "1",
     }
     with System(processes={"edge": 2, "worker": 1}, settings=settings) as running:

@@ -24,9 +24,7 @@ def test_a_silent_stream_outlives_the_proxys_time_out(fronts: Fronts, tmp_path: 
         for name in NAMES:
             client = stack.enter_context(client_of(fronts(name)))
             body = {"input": {"folder": str(tmp_path), "n": 1}}
-            answer = stack.enter_context(
-                client.stream("POST", "/v1/skills/step/stream", json=body)
-            )
+            answer = stack.enter_context(client.stream("POST", "/v1/skills/step/stream", json=body))
             assert answer.headers["content-type"].startswith("text/event-stream")
             streams.append((answer.iter_raw(), bytearray()))
         for pieces, received in streams:
