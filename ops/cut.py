@@ -5,14 +5,29 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from ops.ports import LOOPBACK
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: close sends RST and throws away what is on its way."""
+
+
+class Watcher(Protocol):
+    """Sees what passes over one connection, and can stop it at a byte of its choice.
+
+    Called in the proxy's thread. Each call takes what arrived and returns what is passed on, ``b""``
+    for nothing; ``None`` resets the connection on both sides.
+    """
+
+    def asked(self, data: bytes, /) -> bytes | None:
+        """See what the client sent."""
+
+    def answered(self, data: bytes, /) -> bytes | None:
+        """See what the server sent."""
 
 
 class CuttableProxy:
@@ -23,10 +38,12 @@ class CuttableProxy:
 
     Args:
         upstream: The port of 127.0.0.1 to forward to.
+        watch: Makes a watcher for each connection.
     """
 
-    def __init__(self, upstream: int) -> None:
+    def __init__(self, upstream: int, watch: Callable[[], Watcher] | None = None) -> None:
         self._upstream = upstream
+        self._watch = watch
         self._down_until = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
@@ -107,7 +124,11 @@ class CuttableProxy:
             return
         self._writers.add(upstream)
         try:
-            await asyncio.gather(_pump(reader, upstream), _pump(upstream_reader, writer))
+            watcher = self._watch() if self._watch is not None else _Nobody()
+            await asyncio.gather(
+                _pump(reader, upstream, watcher.asked),
+                _pump(upstream_reader, writer, watcher.answered),
+            )
         except OSError:  # one side is gone: so is the other
             self._reset(writer)
             self._reset(upstream)
@@ -129,10 +150,29 @@ class CuttableProxy:
         writer.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Forward one direction until it ends, then pass the end on."""
+class _Nobody:
+    def asked(self, data: bytes, /) -> bytes:
+        return data
+
+    answered = asked
+
+
+async def _pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    see: Callable[[bytes], bytes | None],
+) -> None:
+    """Forward one direction until it ends, then pass the end on.
+
+    Raises:
+        OSError: One side is gone, or its watcher wants it to be.
+    """
     while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
+        passed = see(data)
+        if passed is None:
+            raise ConnectionResetError
+        if passed:
+            writer.write(passed)
+            await writer.drain()
     if writer.can_write_eof() and not writer.is_closing():
         writer.write_eof()
