@@ -17,16 +17,17 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Watcher(Protocol):
-    """Sees what passes over one connection, and can stop it at a byte of its choice.
+    """Sees what passes over one connection, and can end it at a byte of its choice.
 
     Called in the proxy's thread. Each call takes what arrived and returns what is passed on, ``b""``
-    for nothing; ``None`` resets the connection on both sides.
+    for nothing. To raise an ``OSError`` resets the connection on both sides; to raise ``EOFError`` closes
+    both, once what was passed on has been sent.
     """
 
-    def asked(self, data: bytes, /) -> bytes | None:
+    def asked(self, data: bytes, /) -> bytes:
         """See what the client sent."""
 
-    def answered(self, data: bytes, /) -> bytes | None:
+    def answered(self, data: bytes, /) -> bytes:
         """See what the server sent."""
 
 
@@ -132,6 +133,8 @@ class CuttableProxy:
         except OSError:  # one side is gone: so is the other
             self._reset(writer)
             self._reset(upstream)
+        except EOFError:  # the watcher has seen enough
+            pass
         for ended in (writer, upstream):
             self._writers.discard(ended)
             ended.close()
@@ -160,19 +163,16 @@ class _Nobody:
 async def _pump(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    see: Callable[[bytes], bytes | None],
+    see: Callable[[bytes], bytes],
 ) -> None:
     """Forward one direction until it ends, then pass the end on.
 
     Raises:
-        OSError: One side is gone, or its watcher wants it to be.
+        OSError: One side is gone, or the watcher wants it to be.
+        EOFError: The watcher wants both to be closed.
     """
     while data := await reader.read(65536):
-        passed = see(data)
-        if passed is None:
-            raise ConnectionResetError
-        if passed:
-            writer.write(passed)
-            await writer.drain()
+        writer.write(see(data))
+        await writer.drain()
     if writer.can_write_eof() and not writer.is_closing():
         writer.write_eof()

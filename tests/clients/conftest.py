@@ -1,8 +1,9 @@
 """A system that rotates its streams as fast as it may, and every program at work on it at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from playwright.sync_api import Browser
@@ -11,8 +12,11 @@ from ops.npm import Node, NodeMissing, RegistryUnreachable, ensure_installed
 from ops.system import System
 from tests.browser import open_page
 from tests.clients.journey import EVERY_FAULT, Journey
-from tests.clients.running import NODE, PROGRAMS, Program
+from tests.clients.running import NODE, Program, runnable
 from tests.clients.stories import Stories
+
+RunAll: TypeAlias = Callable[..., dict[str, Program]]
+"""Runs programs at the same time: takes the prompt, the URL and their names."""
 
 
 @pytest.fixture(scope="session")
@@ -41,18 +45,32 @@ def node() -> Node | None:
 @pytest.fixture(scope="session")
 def programs(
     stories: Stories, node: Node | None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Program]]:
+) -> Iterator[dict[str, tuple[Program, Journey]]]:
     """All of them, at work: most of their time is spent waiting to reconnect."""
     folder = tmp_path_factory.mktemp("programs")
     with ExitStack() as stack:
         running = {}
-        for name, block in PROGRAMS.items():
-            if block.language == "javascript" and node is None:
-                continue
+        for name in runnable(node):
             journey = stack.enter_context(stories.journey(EVERY_FAULT))
-            running[name] = Program(name, folder / name, journey, node)
-            stack.callback(running[name].stop)
+            program = Program(name, name, folder / name, journey.url, node)
+            stack.callback(program.stop)
+            running[name] = program, journey
         yield running
+
+
+@pytest.fixture
+def run_all(node: Node | None, tmp_path: Path) -> Iterator[RunAll]:
+    """Runs programs on the same prompt and the same URL."""
+    with ExitStack() as stack:
+
+        def run(prompt: str, url: str, *names: str) -> dict[str, Program]:
+            running = {}
+            for name in set(names).intersection(runnable(node)):
+                running[name] = Program(name, prompt, tmp_path / name, url, node)
+                stack.callback(running[name].stop)
+            return running
+
+        yield run
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ class Fault(NamedTuple):
         name: For the failure's message.
         where: Takes the bytes that were answered so far, and returns where they are torn; -1 while
             that has not come yet.
-        hang: It is not reset there: just nothing comes any more.
+        error: How the connection ends there; ``None``: it does not, just nothing comes any more.
     """
 
     name: str
     where: Callable[[bytes], int]
-    hang: bool = False
+    error: type[Exception] | None
 
 
 def _in_an_event(answer: bytes) -> int:
@@ -45,10 +45,11 @@ def _end_of(answer: bytes, count: int) -> int:
     return end
 
 
-NO_ANSWER: Final = Fault("no answer", lambda _: 0)
-SILENCE: Final = Fault("silence", lambda _: 0, hang=True)
-IN_AN_EVENT: Final = Fault("cut in an event", _in_an_event)
-BEFORE_THE_LAST_BYTE: Final = Fault("cut before an event's last byte", _before_the_last_byte)
+NO_ANSWER: Final = Fault("no answer", lambda _: 0, ConnectionResetError)
+SILENCE: Final = Fault("silence", lambda _: 0, None)
+IN_AN_EVENT: Final = Fault("cut in an event", _in_an_event, ConnectionResetError)
+# A reset may take with it what its client has not read yet; this has to be read.
+BEFORE_THE_LAST_BYTE: Final = Fault("before an event's last byte", _before_the_last_byte, EOFError)
 
 EVERY_FAULT: Final = (NO_ANSWER, IN_AN_EVENT, BEFORE_THE_LAST_BYTE)
 """What a client has to survive before it is closed cleanly."""
@@ -114,7 +115,7 @@ class Journey:
         self.requests.append(request)
         if not request.is_stream:
             return None
-        if request.cursor and len(self.streams) == self._enough:
+        if request.cursor and len(self.streams) >= self._enough:
             self._arrived(request.cursor.partition(".")[0])
         return self._left.pop(0) if self._left else None
 
@@ -124,6 +125,18 @@ class Journey:
 
     def __exit__(self, *_: object) -> None:
         self._proxy.close()
+
+
+class Misled:
+    """A watcher that has a client ask for a skill that nobody has."""
+
+    def asked(self, data: bytes, /) -> bytes:
+        """Change what it asks for."""
+        return data.replace(b"story-generator", b"nobodys-stories")
+
+    def answered(self, data: bytes, /) -> bytes:
+        """Let the answer pass."""
+        return data
 
 
 class _Connection:
@@ -148,17 +161,19 @@ class _Connection:
             self._request = rest[length:]
             self._fault, self._answer = self._journey.note(request), b""
 
-    def answered(self, data: bytes, /) -> bytes | None:
-        if self._torn:
-            return b"" if self._fault is not None and self._fault.hang else None
+    def answered(self, data: bytes, /) -> bytes:
         if self._fault is None:
             return data
+        if self._torn:
+            if self._fault.error is not None:
+                raise self._fault.error
+            return b""
         passed = len(self._answer)
         self._answer += data
         where = self._fault.where(self._answer)
         if where < 0:
             return data
-        # The rest is kept back, and what comes next is a reset: so the client has read the torn part.
+        # The rest is kept back; the end comes with what comes next, so that this may be read first.
         self._torn = True
         return self._answer[passed:where]
 

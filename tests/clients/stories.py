@@ -5,8 +5,9 @@ from pathlib import Path
 
 import httpx
 
+from ops.cut import CuttableProxy
 from ops.system import System
-from tests.clients.journey import Fault, Journey
+from tests.clients.journey import Fault, Journey, Misled
 
 
 class Stories:
@@ -24,6 +25,15 @@ class Stories:
     def journey(self, faults: Sequence[Fault]) -> Journey:
         """Make a way to the edge that has faults; a story ends when its client has got through."""
         return Journey(self._system.port, faults, lambda story: (self._folder / story).touch())
+
+    def misled(self) -> CuttableProxy:
+        """Make a way to the edge on which a client asks for a skill that nobody has."""
+        return CuttableProxy(self._system.port, Misled)
+
+    @property
+    def url(self) -> str:
+        """The edge itself."""
+        return self._system.url
 
     def started(self, prompt: str) -> list[str]:
         """List the executions that were run for a prompt."""
