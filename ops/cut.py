@@ -5,14 +5,30 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from ops.ports import LOOPBACK
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: close sends RST and throws away what is on its way."""
+
+
+class Watcher(Protocol):
+    """Sees what passes over one connection, and can end it at a byte of its choice.
+
+    Called in the proxy's thread. Each call takes what arrived and returns what is passed on, ``b""``
+    for nothing. To raise an ``OSError`` resets the connection on both sides; to raise ``EOFError`` closes
+    both, once what was passed on has been sent.
+    """
+
+    def asked(self, data: bytes, /) -> bytes:
+        """See what the client sent."""
+
+    def answered(self, data: bytes, /) -> bytes:
+        """See what the server sent."""
 
 
 class CuttableProxy:
@@ -23,10 +39,12 @@ class CuttableProxy:
 
     Args:
         upstream: The port of 127.0.0.1 to forward to.
+        watch: Makes a watcher for each connection.
     """
 
-    def __init__(self, upstream: int) -> None:
+    def __init__(self, upstream: int, watch: Callable[[], Watcher] | None = None) -> None:
         self._upstream = upstream
+        self._watch = watch
         self._down_until = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
@@ -107,10 +125,16 @@ class CuttableProxy:
             return
         self._writers.add(upstream)
         try:
-            await asyncio.gather(_pump(reader, upstream), _pump(upstream_reader, writer))
+            watcher = self._watch() if self._watch is not None else _Nobody()
+            await asyncio.gather(
+                _pump(reader, upstream, watcher.asked),
+                _pump(upstream_reader, writer, watcher.answered),
+            )
         except OSError:  # one side is gone: so is the other
             self._reset(writer)
             self._reset(upstream)
+        except EOFError:  # the watcher has seen enough
+            pass
         for ended in (writer, upstream):
             self._writers.discard(ended)
             ended.close()
@@ -129,10 +153,26 @@ class CuttableProxy:
         writer.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Forward one direction until it ends, then pass the end on."""
+class _Nobody:
+    def asked(self, data: bytes, /) -> bytes:
+        return data
+
+    answered = asked
+
+
+async def _pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    see: Callable[[bytes], bytes],
+) -> None:
+    """Forward one direction until it ends, then pass the end on.
+
+    Raises:
+        OSError: One side is gone, or the watcher wants it to be.
+        EOFError: The watcher wants both to be closed.
+    """
     while data := await reader.read(65536):
-        writer.write(data)
+        writer.write(see(data))
         await writer.drain()
     if writer.can_write_eof() and not writer.is_closing():
         writer.write_eof()

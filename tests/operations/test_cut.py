@@ -88,3 +88,25 @@ def test_nobody_upstream_is_a_reset():
         connect(proxy) as connection,
     ):
         connection.recv(1)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError])
+def test_a_watcher_sees_and_changes_what_passes_and_ends_it(echo: int, error: type[Exception]):
+    class Eavesdropper:
+        def asked(self, data: bytes, /) -> bytes:
+            if data == b"enough":
+                raise error
+            return data.upper()
+
+        def answered(self, data: bytes, /) -> bytes:
+            return data.replace(b"L", b"")
+
+    with CuttableProxy(echo, Eavesdropper) as proxy, connect(proxy) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(65536) == b"HEO"
+        connection.sendall(b"enough")
+        if error is EOFError:
+            assert connection.recv(65536) == b""
+        else:
+            with pytest.raises(ConnectionResetError):
+                connection.recv(65536)
