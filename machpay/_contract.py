@@ -39,6 +39,29 @@ _DEFINITIONS: Final = ("$defs", "definitions")
 _NOT_HERE: Final = ("$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary")
 
 
+def declared(skill_id: str, kind: Any, schema: Mapping[str, Any] | None) -> Schema | None:
+    """Make the schema of what a skill declares; ``None`` when it takes any input.
+
+    Args:
+        skill_id: The skill.
+        kind: The type it takes, if it says so.
+        schema: The schema, if it gives that.
+
+    Raises:
+        ValueError: As for :func:`schema_of` and :func:`checked`, or both are given; it names the skill
+            and the argument.
+    """
+    if kind is not None and schema is not None:
+        raise ValueError(f"skill {skill_id!r}: give input or input_schema, not both")
+    try:
+        if kind is not None:
+            return checked(schema_of(kind))
+        return None if schema is None else checked(schema)
+    except ValueError as error:
+        argument = "input_schema" if kind is None else "input"
+        raise ValueError(f"skill {skill_id!r}: {argument}: {error}") from None
+
+
 def schema_of(kind: Any) -> Schema:
     """Describe a type that msgspec decodes from a JSON object.
 
@@ -66,7 +89,7 @@ def checked(schema: Mapping[str, Any]) -> Schema:
         ValueError: It can't be published as it is; the message is a clause that says why.
     """
     if not isinstance(schema, Mapping):
-        raise ValueError(f"a JSON Schema is an object, not {schema!r:.100}")
+        raise ValueError(f"a JSON Schema is an object, not {schema!r:.100}")  # noqa: TRY004 - all of them are
     try:
         encoded = msgspec.json.encode(schema)
         own: Schema = msgspec.json.decode(encoded)
@@ -74,7 +97,7 @@ def checked(schema: Mapping[str, Any]) -> Schema:
         raise ValueError(f"it is not JSON: {error}") from None
     if len(encoded) > MAX_BYTES:
         raise ValueError(f"it is over {MAX_BYTES} bytes of JSON")
-    if own.get("$schema", DRAFT).rstrip("#") != DRAFT:
+    if str(own.get("$schema", DRAFT)).rstrip("#") != DRAFT:
         raise ValueError(f"its $schema must be {DRAFT}")
     own = _at_the_top(own)
     if own.get("type") != "object":
@@ -83,7 +106,8 @@ def checked(schema: Mapping[str, Any]) -> Schema:
     for pointer, one in schemas.items():
         _check_reference(one, pointer, schemas)
     patterns = sum(
-        ("pattern" in one) + len(one.get("patternProperties", ())) for one in schemas.values()
+        ("pattern" in one) + len(dict(_in_maps("#", one, ("patternProperties",))))
+        for one in schemas.values()
     )
     if patterns > MAX_PATTERNS:
         raise ValueError(f"it has over {MAX_PATTERNS} patterns")
@@ -119,6 +143,15 @@ def token(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
+def resolve(root: Schema, pointer: str) -> Any:
+    """Find what is at a JSON pointer (``#/properties/prompt``) that leads somewhere."""
+    found: Any = root
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    return found
+
+
 def _inner(pointer: str, schema: Schema) -> Iterator[tuple[str, Any]]:
     """Find the schemas that apply when a schema does."""
     for keyword in _ONE:
@@ -135,9 +168,7 @@ def _defined(pointer: str, schema: Schema) -> Iterator[tuple[str, Any]]:
     return _in_maps(pointer, schema, _DEFINITIONS)
 
 
-def _in_maps(
-    pointer: str, schema: Schema, keywords: tuple[str, ...]
-) -> Iterator[tuple[str, Any]]:
+def _in_maps(pointer: str, schema: Schema, keywords: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     for keyword in keywords:
         if isinstance(schema.get(keyword), dict):
             for key, one in schema[keyword].items():
@@ -173,7 +204,7 @@ def _check_reference(schema: Schema, pointer: str, schemas: Mapping[str, Schema]
     if "$id" in schema and pointer != "#":
         raise ValueError(f"$id ({pointer}) is not supported but at its top")
     reference = schema.get("$ref")
-    if reference is not None and reference not in schemas:
+    if reference is not None and not (isinstance(reference, str) and reference in schemas):
         raise ValueError(
             f"$ref ({pointer}) must be '#/...' and lead to a schema in it, not {reference!r:.100}"
         )

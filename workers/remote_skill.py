@@ -116,6 +116,7 @@ class RemoteSkill(Skill):
             on_interrupt=_policy(info.on_interrupt),
         )
         self.info: SkillInfo = info
+        self.input_schema = info.input_schema or None
         self._link = link
         self._client = link.client
         self._over: dict[str, None] = {}
@@ -176,6 +177,8 @@ class RemoteSkill(Skill):
         except StreamError as error:
             if error.retryable:
                 raise Interrupted(str(error)) from error
+            if error.code == "invalid_input":
+                raise SkillError(error.code, error.message) from error
             # The client's own frames say nothing that its message does not.
             logger.error("%s: %s can't be relayed: %s", input.execution_id, self.id, error)  # noqa: TRY400
             raise EndedElsewhere(_FAILED) from error

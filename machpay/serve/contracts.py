@@ -7,6 +7,7 @@ without bounds (a minute, for a tagged union 16 levels deep).
 """
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ logger: Final = logging.getLogger("machpay.serve")
 KEPT: Final = 256
 """How many validators a process keeps ready; a schema of 64 KiB takes about 1 MiB."""
 
-_ROOT: Final = "machpay:input"
 _LINEAR: Final = jsonschema_rs.RegexOptions(size_limit=2 << 20, dfa_size_limit=1 << 20)
 
 
@@ -64,19 +64,19 @@ class Contract:
             self._parts = jsonschema_rs.validator_map_for(
                 self.schema, pattern_options=_LINEAR, validate_formats=True, offline=True
             )
-        return self._parts[pointer].is_valid(value)
+        part = self._parts.get(pointer)
+        return part is None or part.is_valid(value)
 
-    def keyword_takes(self, keyword: str, expected: Any, value: Any) -> bool:
-        """Tell whether a value is what one keyword says, of those that need nothing beside them.
+    def keyword(self, keyword: str, expected: Any) -> Callable[[Any], bool]:
+        """Make what judges by one keyword alone, of those that need nothing beside them.
 
         Args:
             keyword: ``type``, ``minimum``, ``pattern``, ...
             expected: What the schema has there.
-            value: The value.
         """
         return jsonschema_rs.Draft202012Validator(
             {keyword: expected}, pattern_options=_LINEAR, validate_formats=True, offline=True
-        ).is_valid(value)
+        ).is_valid
 
 
 def refusal(request: StartRequest) -> ApiError | None:
