@@ -81,11 +81,15 @@ def _input(schema: dict[str, Any] | None) -> str:
     """Say what a skill takes, a line for each member; ``--json`` has the whole schema."""
     if schema is None:
         return "any"
-    required = schema.get("required", [])
+    required, members = schema.get("required"), schema.get("properties")
     lines: list[str] = []
-    for name, member in schema.get("properties", {}).items():
+    for name, member in members.items() if isinstance(members, dict) else ():
         one = member if isinstance(member, dict) else {}
-        facts = [_kind(one), "required" if name in required else "", one.get("description", "")]
+        facts = [
+            _kind(one),
+            "required" if isinstance(required, list) and name in required else "",
+            one.get("description", ""),
+        ]
         lines.append(f"{name}: {', '.join(str(fact) for fact in facts if fact)}".removesuffix(": "))
     return visible("\n".join(lines)) or "an object"
 

@@ -22,7 +22,10 @@ class Gates:
         self.runs = 0
         self.finished = 0
         self._gates: dict[str, threading.Event] = {}
-        self.skills = [self._echo(), self._gated(), self._endless(), self._failing(), self._large()]
+        self.skills = [
+            *(self._echo(), self._gated(), self._endless(), self._failing(), self._large()),
+            self._strict(),
+        ]
 
     def gate(self, name: str) -> threading.Event:
         return self._gates.setdefault(name, threading.Event())
@@ -43,6 +46,25 @@ class Gates:
                 yield Chunk("", data=input.data["data"])
             yield Usage(7)
             self.finished += 1
+
+        return skill
+
+    def _strict(self) -> Skill:
+        schema = {
+            "type": "object",
+            "properties": {
+                "prompt": {"type": "string"},
+                "words": {"type": "integer", "minimum": 1},
+                "tags": {"type": "array", "items": {"type": "string"}},
+            },
+            "required": ["prompt"],
+        }
+        skill = Skill(id="strict", input_schema=schema)
+
+        @skill.stream_handler
+        def strict(input: SkillInput) -> Iterator[str]:
+            self.runs += 1
+            yield json.dumps(input.data)
 
         return skill
 
