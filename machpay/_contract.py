@@ -21,6 +21,9 @@ MAX_DEPTH: Final = 64
 MAX_PATTERNS: Final = 100
 """How many regular expressions it may have: to compile one takes milliseconds."""
 
+MAX_NAME_PATTERNS: Final = 16
+"""How many of them may be for names: each is held against every name."""
+
 MAX_STEPS: Final = 20_000
 """How many schemas it may come to when every reference is followed, and a recursive one once."""
 
@@ -105,11 +108,10 @@ def checked(schema: Mapping[str, Any]) -> Schema:
     schemas = dict(subschemas(own))
     for pointer, one in schemas.items():
         _check_reference(one, pointer, schemas)
-    patterns = sum(
-        ("pattern" in one) + len(dict(_in_maps("#", one, ("patternProperties",))))
-        for one in schemas.values()
-    )
-    if patterns > MAX_PATTERNS:
+    names = sum(1 for one in schemas.values() for _ in _in_maps("#", one, ("patternProperties",)))
+    if names > MAX_NAME_PATTERNS:
+        raise ValueError(f"it has over {MAX_NAME_PATTERNS} patterns for names")
+    if names + sum("pattern" in one for one in schemas.values()) > MAX_PATTERNS:
         raise ValueError(f"it has over {MAX_PATTERNS} patterns")
     if _Steps(schemas).of("#") > MAX_STEPS:
         raise ValueError(f"it comes to over {MAX_STEPS} schemas when its references are followed")

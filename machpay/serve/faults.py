@@ -156,7 +156,7 @@ class _Search:
                 yield from self.items[keyword](self, place)
 
     def _below(self, pointer: str, value: Any, path: str, place: _Place) -> Iterator[Fault]:
-        if time.thread_time() < self._until and not self._judge.takes_at(pointer, value):
+        if not self._over and not self._judge.takes_at(pointer, value):
             yield from self.at(pointer, value, path, place.depth + 1)
 
     def _branches(self, keyword: str, place: _Place) -> Iterator[Fault]:
@@ -216,7 +216,9 @@ class _Search:
         for pattern in place.schema["patternProperties"]:
             pointer = f"{place.pointer}/patternProperties/{token(pattern)}"
             for name in place.value:
-                if time.thread_time() < self._until and self._matches(pattern, name):
+                if self._over:
+                    return
+                if self._matches(pattern, name):
                     path = _member(place.path, name)
                     yield from self._below(pointer, place.value[name], path, place)
 
@@ -224,9 +226,9 @@ class _Search:
         known = place.schema.get("properties", {})
         patterns = place.schema.get("patternProperties", {})
         for name in place.value:
-            if name in known or time.thread_time() > self._until:
-                continue
-            if any(self._matches(pattern, name) for pattern in patterns):
+            if self._over:
+                return
+            if name in known or any(self._matches(pattern, name) for pattern in patterns):
                 continue
             path = _member(place.path, name)
             if place.schema["additionalProperties"] is False:
@@ -246,7 +248,13 @@ class _Search:
             yield place.path, _said("maxItems", first)
             return
         for index, item in enumerate(place.value[first:], start=first):
+            if self._over:
+                return
             yield from self._below(f"{place.pointer}/items", item, f"{place.path}[{index}]", place)
+
+    @property
+    def _over(self) -> bool:
+        return time.thread_time() > self._until
 
     def _is(self, keyword: str, expected: Any, value: Any) -> bool:
         return self._judge.keyword(keyword, expected)(value)

@@ -24,7 +24,7 @@ class Gates:
         self._gates: dict[str, threading.Event] = {}
         self.skills = [
             *(self._echo(), self._gated(), self._endless(), self._failing(), self._large()),
-            self._strict(),
+            strict(self),
         ]
 
     def gate(self, name: str) -> threading.Event:
@@ -46,25 +46,6 @@ class Gates:
                 yield Chunk("", data=input.data["data"])
             yield Usage(7)
             self.finished += 1
-
-        return skill
-
-    def _strict(self) -> Skill:
-        schema = {
-            "type": "object",
-            "properties": {
-                "prompt": {"type": "string"},
-                "words": {"type": "integer", "minimum": 1},
-                "tags": {"type": "array", "items": {"type": "string"}},
-            },
-            "required": ["prompt"],
-        }
-        skill = Skill(id="strict", input_schema=schema)
-
-        @skill.stream_handler
-        def strict(input: SkillInput) -> Iterator[str]:
-            self.runs += 1
-            yield json.dumps(input.data)
 
         return skill
 
@@ -143,5 +124,29 @@ def slow() -> Skill:
     async def wait(input: SkillInput) -> str:
         await asyncio.Event().wait()
         return "never"
+
+    return skill
+
+
+STRICT = {
+    "type": "object",
+    "properties": {
+        "prompt": {"type": "string"},
+        "words": {"type": "integer", "minimum": 1},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["prompt"],
+}
+"""What ``strict`` takes."""
+
+
+def strict(gates: Gates) -> Skill:
+    """A skill that says what it takes, and repeats it."""
+    skill = Skill(id="strict", input_schema=STRICT)
+
+    @skill.stream_handler
+    def repeat(input: SkillInput) -> Iterator[str]:
+        gates.runs += 1
+        yield json.dumps(input.data)
 
     return skill
