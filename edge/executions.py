@@ -19,7 +19,9 @@ from machpay._position import ORIGIN, Position, is_chosen_id, is_execution_id
 from machpay._wire import encode_payload
 from machpay.events import StartEvent
 from machpay.serve.callers import Caller
+from machpay.serve.contracts import refusal
 from machpay.serve.executions import (
+    ApiError,
     ExecutionInfo,
     Place,
     SkillInfo,
@@ -130,7 +132,9 @@ class RedisExecutions:
         Shielded: a request that is cancelled half way must not leave a log that nobody runs (and
         redis-py 5 leaks the connection of a pipeline that is cancelled).
         """
-        begun = self._tasks.create_task(_outcome(self._begin(request)), name="start")
+        refused = refusal(request)
+        work = self._begin(request) if refused is None else self._repeat(request, refused)
+        begun = self._tasks.create_task(_outcome(work), name="start")
         self._starts.add(begun)
         begun.add_done_callback(self._starts.discard)
         outcome = await asyncio.shield(begun)
@@ -193,6 +197,17 @@ class RedisExecutions:
                         await self._log.conclude(execution_id, encode_payload(INTERNAL))
             raise
         return Started(execution_id)
+
+    async def _repeat(self, request: StartRequest, refused: ApiError) -> Started:
+        """Answer a start whose input is wrong: if it was made before, it was not wrong then."""
+        if request.idempotency_key is None and request.chosen_id is None:
+            raise refused
+        try:
+            return await self._replay(request.execution_id(), request)
+        except ApiError as error:
+            if error.code == "execution_not_found":
+                raise refused from None
+            raise
 
     async def _replay(self, execution_id: str, request: StartRequest) -> Started:
         """Answer a start that was made before, under the same idempotency key or id."""

@@ -16,6 +16,10 @@ skill = Skill(
     description="Answers a prompt. Works offline: it knows a few texts by heart.",
     price_usd=0.001,
     timeout=60,
+    input_schema={
+        "type": "object",
+        "properties": {"prompt": {"type": "string", "description": "What to answer."}},
+    },
 )
 
 

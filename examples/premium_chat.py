@@ -23,6 +23,10 @@ skill = Skill(
     timeout=60,
     # The same prompt gets the same answer: another worker can go on where a lost one was.
     on_interrupt="replay",
+    input_schema={
+        "type": "object",
+        "properties": {"prompt": {"type": "string", "description": "What to answer."}},
+    },
 )
 
 

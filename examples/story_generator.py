@@ -14,6 +14,15 @@ skill = Skill(
     name="Story Generator",
     price_usd=0.01,
     streaming=True,  # Enable streaming
+    input_schema={
+        "type": "object",
+        "properties": {
+            "prompt": {
+                "type": "string",
+                "description": "What the story is about; this one ignores it.",
+            }
+        },
+    },
 )
 
 

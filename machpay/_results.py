@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,8 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
         max_output_bytes: The most text and data that it may produce, in bytes, if the server says.
         on_interrupt: What becomes of an execution that is lost after a part of its output was
             delivered: ``fail``, ``restart``, ``replay`` or ``continue``.
+        input_schema: What it takes, as a JSON Schema (2020-12) of an object; ``None`` when it takes
+            any.
         live: Whether a worker that has it was seen lately.
     """
 
@@ -62,6 +65,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float | None = None
     max_output_bytes: int | None = None
     on_interrupt: str = "fail"
+    input_schema: dict[str, Any] | None = None
     live: bool = True
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec import structs
 
 from machpay._buffer import HandlerFailed
 from machpay._iterate import Batches
@@ -97,8 +98,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The handler failed, or was stopped for breaking a limit.
 
     Attributes:
-        code: ``skill_error``, ``timeout``, ``idle_timeout``, ``output_limit``, or the code of the
-            handler's own :class:`machpay.exceptions.SkillError`.
+        code: ``skill_error``, ``timeout``, ``idle_timeout``, ``output_limit``, ``invalid_input``, or
+            the code of the handler's own :class:`machpay.exceptions.SkillError`.
         message: One sentence that may go to the client.
         retryable: True when the same input may well succeed later.
         tokens: Output tokens of what was published.
@@ -148,6 +149,10 @@ async def run(
         ValueError: The skill has no handler.
         Interrupted: The handler is one of ours, and says so.
     """
+    decoded = _decoded(skill, input)
+    if isinstance(decoded, Failed):
+        return decoded
+    input = decoded
     total = skill.timeout if timeout is None else timeout
     output = Output(streaming=skill.streaming, limit=skill.max_output_bytes, resume=input.resume)
     over = False
@@ -189,6 +194,23 @@ async def run(
     output.finish()
     await _deliver(output.pending, publish)
     return Completed(tokens=output.tokens(), chunks=output.index)
+
+
+def _decoded(skill: Skill, input: SkillInput) -> SkillInput | Failed:
+    """Decode the input as the type that the skill declares.
+
+    An edge has held it against the type's schema; what no schema says, the type itself may: in a
+    ``__post_init__``, say.
+    """
+    code, message = "skill_error", "The skill failed."
+    try:
+        return structs.replace(input, value=skill.decode(input.data))
+    except msgspec.ValidationError as error:
+        code, message = "invalid_input", well_formed(str(error))[:_MAX_MESSAGE]
+        logger.info("execution %s of skill %s: invalid_input", input.execution_id, skill.id)
+    except Exception:
+        logger.exception("execution %s of skill %s: no input", input.execution_id, skill.id)
+    return Failed(code=code, message=message, retryable=False, tokens=0, chunks=0)
 
 
 class _LimitReached(Exception):

@@ -5,7 +5,7 @@
     MachPayError
      +-- StreamError(code, message, retryable)  a request, an execution or its stream failed
      |    +-- StreamInterrupted        the connection is gone and could not be resumed
-     |    +-- InvalidRequest           bad_request, bad_cursor, not_supported, body_too_large
+     |    +-- InvalidRequest           bad_request, invalid_input, bad_cursor, not_supported, body_too_large
      |    +-- Unauthorized             unauthorized, forbidden
      |    +-- SkillNotFound            skill_not_found
      |    +-- ExecutionNotFound        execution_not_found
@@ -156,6 +156,7 @@ class SkillFailed(StreamError):
 
 _BY_CODE: Final[dict[str, type[StreamError]]] = {
     "bad_request": InvalidRequest,
+    "invalid_input": InvalidRequest,
     "bad_cursor": InvalidRequest,
     "not_supported": InvalidRequest,
     "body_too_large": InvalidRequest,

@@ -5,11 +5,17 @@ import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
+from machpay._contract import declared
 from machpay.pricing import Pricing
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+else:
+    from typing import TypeVar
 
 __all__ = ["Chunk", "Handler", "Output", "Resume", "Skill", "SkillInput", "Usage"]
 
@@ -70,21 +76,31 @@ class Resume(msgspec.Struct, frozen=True):
     chunks: int
 
 
-class SkillInput(msgspec.Struct, frozen=True):
-    """What a handler is called with.
+if TYPE_CHECKING:
+    # With a default, `SkillInput` alone is what it was before it had a parameter.
+    V = TypeVar("V", default=Any)
+else:
+    V = TypeVar("V")
+
+
+class SkillInput(msgspec.Struct, Generic[V], frozen=True):
+    """What a handler is called with; ``SkillInput[Prompt]`` for a ``Skill(input=Prompt)``.
 
     Attributes:
-        data: The caller's input: a JSON object.
+        data: The caller's input, as it was sent: a JSON object.
         execution_id: The execution this is.
         attempt: 1 for the first try.
         resume: What was already delivered, when an earlier attempt was interrupted and the skill
             has ``on_interrupt="continue"``: yield what follows it.
+        value: The same as ``data``, decoded as the type that ``Skill(input=...)`` declares, with its
+            defaults; ``None`` when the skill declares none.
     """
 
     data: dict[str, Any]
     execution_id: str = ""
     attempt: int = 1
     resume: Resume | None = None
+    value: V = cast("V", None)
 
 
 Output: TypeAlias = str | Chunk | Usage
@@ -125,6 +141,12 @@ class Skill:
         idle_timeout: The longest a handler may go without yielding, in s.
         queue_timeout: The longest an execution may wait for a worker, in s.
         max_output_bytes: The most UTF-8 bytes of text an execution may deliver.
+        input: What the handler takes: a ``msgspec.Struct``, a dataclass or a ``TypedDict``. Its JSON
+            Schema is published, input that differs is refused (422 ``invalid_input``) before anything
+            is queued, and the handler has it decoded, as ``input.value``.
+        input_schema: The same as a JSON Schema (2020-12), at most 64 KiB, that has ``"type":
+            "object"`` and refers to nothing but itself. Its defaults are not filled in. Either
+            this or ``input``.
         on_interrupt: What happens when a worker is lost, or shut down, after a part of the output
             was delivered (before, the handler just runs again, and nobody notices):
 
@@ -152,6 +174,8 @@ class Skill:
         queue_timeout: float = 300.0,
         max_output_bytes: int = 16 * MIB,
         on_interrupt: OnInterrupt = "fail",
+        input: type | None = None,
+        input_schema: Mapping[str, Any] | None = None,
     ) -> None:
         if _skill_id.fullmatch(str(id)) is None:
             raise ValueError(
@@ -190,7 +214,24 @@ class Skill:
         self.queue_timeout: float = float(queue_timeout)
         self.max_output_bytes: int = int(max_output_bytes)
         self.on_interrupt: OnInterrupt = on_interrupt
+        self.input_schema: dict[str, Any] | None = declared(id, input, input_schema)
+        if self.input_schema is not None:
+            _check(id, self.input_schema)
+        self._input = input
         self._handler: Handler | None = None
+
+    def decode(self, data: dict[str, Any]) -> Any:
+        """Decode an input as the type that the skill declares; ``None`` when it declares none.
+
+        Args:
+            data: The input.
+
+        Raises:
+            msgspec.ValidationError: It is something else.
+        """
+        if self._input is None:
+            return None
+        return msgspec.convert(data, self._input, str_keys=True)
 
     def stream_handler(self, handler: H) -> H:
         """Declare the skill's handler; use it as a decorator.
@@ -246,3 +287,19 @@ class Skill:
 
     def __repr__(self) -> str:
         return f"Skill(id={self.id!r})"
+
+
+def _check(skill_id: str, schema: dict[str, Any]) -> None:
+    """Let a validator judge a schema, where there is one: where handlers are only tested, there may not.
+
+    Raises:
+        ValueError: It is no JSON Schema.
+    """
+    try:
+        from machpay.serve.contracts import Contract  # noqa: PLC0415 - an extra, loaded on use
+    except ImportError:
+        return
+    try:
+        Contract(schema)
+    except ValueError as error:
+        raise ValueError(f"skill {skill_id!r}: input_schema: {error}") from None

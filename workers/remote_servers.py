@@ -10,7 +10,9 @@ import msgspec
 
 from machpay import AsyncMachPay
 from machpay import SkillInfo as Listed
+from machpay._contract import checked
 from machpay.exceptions import StreamError
+from machpay.serve.contracts import Contract
 from machpay.serve.executions import SkillInfo
 from machpay.skill import Skill
 from shared.cancellation import cancelled
@@ -212,7 +214,7 @@ class _Server:
                 continue
             known = self.skills.get(one.id)
             try:
-                skill = RemoteSkill(_info(one), self.link)
+                skill = RemoteSkill(self._info(one), self.link)
             except ValueError as error:
                 self.say_once(f"a skill is left out: {error}")
                 continue
@@ -220,6 +222,20 @@ class _Server:
             unchanged = known is not None and known.info == skill.info
             skills[one.id] = known if known is not None and unchanged else skill
         return skills
+
+    def _info(self, listed: Listed) -> SkillInfo:
+        """Describe a skill as it is announced here, with a schema only if edges can use it."""
+        info = _info(listed)
+        if listed.input_schema is None:
+            return info
+        try:
+            schema = checked(listed.input_schema)
+            Contract(schema)
+        except ValueError as error:
+            # It still checks its input by itself.
+            self.say_once(f"{listed.id!r} is listed without its input_schema: {error}")
+            return msgspec.structs.replace(info, input_schema=msgspec.UNSET)
+        return msgspec.structs.replace(info, input_schema=schema)
 
 
 def _info(listed: Listed) -> SkillInfo:

@@ -116,6 +116,7 @@ class RemoteSkill(Skill):
             on_interrupt=_policy(info.on_interrupt),
         )
         self.info: SkillInfo = info
+        self.input_schema = info.input_schema or None
         self._link = link
         self._client = link.client
         self._over: dict[str, None] = {}
@@ -174,11 +175,17 @@ class RemoteSkill(Skill):
         except (ExecutionNotFound, LogLost) as error:
             raise Interrupted(str(error)) from error
         except StreamError as error:
-            if error.retryable:
-                raise Interrupted(str(error)) from error
-            # The client's own frames say nothing that its message does not.
-            logger.error("%s: %s can't be relayed: %s", input.execution_id, self.id, error)  # noqa: TRY400
-            raise EndedElsewhere(_FAILED) from error
+            raise self._refused(error, input) from error
+
+    def _refused(self, error: StreamError, input: SkillInput) -> Exception:
+        """Say what becomes of an execution that the other server does not take."""
+        if error.retryable:
+            return Interrupted(str(error))
+        if error.code == "invalid_input":
+            # By a schema that is newer than the one that is known here.
+            return SkillError(error.code, error.message)
+        logger.error("%s: %s can't be relayed: %s", input.execution_id, self.id, error)
+        return EndedElsewhere(_FAILED)
 
     def _stream(self, input: SkillInput) -> AsyncStream:
         name = remote_id(input.execution_id)

@@ -23,6 +23,7 @@ _LATER: Final = "The same may well succeed later."
 _HINTS: Final = {
     "skill_not_found": _SKILLS,
     "execution_not_found": "It may have expired: a log is kept for an hour or so after its end.",
+    "invalid_input": "`machpay skills SKILL` says what it takes.",
     "idempotency_mismatch": "That key, or id, was used for another start: take a new one.",
     "queue_timeout": "`machpay skills` tells which skills have a live worker.",
     "unauthorized": _KEY,

@@ -1,6 +1,7 @@
 """``machpay skills``: what can be run."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -71,8 +72,33 @@ def _description(skill: SkillInfo) -> Table:
             "live": _live(skill),
             "output": "as it is made" if skill.streaming else "whole, at the end",
             "time-out": limit(skill.timeout),
+            "input": _input(skill.input_schema),
         }
     )
+
+
+def _input(schema: dict[str, Any] | None) -> str:
+    """Say what a skill takes, a line for each member; ``--json`` has the whole schema."""
+    if schema is None:
+        return "any"
+    required, members = schema.get("required"), schema.get("properties")
+    lines: list[str] = []
+    for name, member in members.items() if isinstance(members, dict) else ():
+        one = member if isinstance(member, dict) else {}
+        facts = [
+            _kind(one),
+            "required" if isinstance(required, list) and name in required else "",
+            one.get("description", ""),
+        ]
+        lines.append(f"{name}: {', '.join(str(fact) for fact in facts if fact)}".removesuffix(": "))
+    return visible("\n".join(lines)) or "an object"
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if isinstance(schema.get("enum"), list):
+        return " | ".join(json.dumps(one) for one in schema["enum"])
+    kind = schema.get("type", "")
+    return " | ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
 
 
 def _live(skill: SkillInfo) -> Text:

@@ -8,7 +8,7 @@ method    input                                  answer
 ========  =====================================  =======================================================
 
 ``?skill=`` names the skill where there are several and no default, ``?idempotency_key=`` the start,
-``?token=`` is a stream token; the rest of the query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
+``?token=`` is a stream token; the rest of the query is the input, read by the skill's input schema. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
 drop, and must not start a second execution.
 """
 
@@ -27,6 +27,7 @@ from machpay.serve.access import Access, narrowed
 from machpay.serve.callers import Caller
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError, Executions, SkillInfo, StartRequest
+from machpay.serve.query import read_query
 from machpay.serve.requests import (
     MAX_BODY_BYTES,
     read_cursor,
@@ -90,12 +91,13 @@ class _Browser(Surface):
         self.refuse_while_draining()
         if request.method == "HEAD":
             return json_response({})
-        given = _query_input(request)
+        body: dict[str, Any] = {}
         if request.method == "POST":
-            given |= await read_object(request, self.max_body_bytes)
+            body = await read_object(request, self.max_body_bytes)
+        skill = await self._asked_skill(request, caller)
         start = StartRequest(
-            skill=await self._asked_skill(request, caller),
-            input=given,
+            skill=skill,
+            input=_query_input(request, skill) | body,
             account=caller.account,
             idempotency_key=read_idempotency_key(request),
         )
@@ -130,8 +132,9 @@ class _Browser(Surface):
         return skills[0]
 
 
-def _query_input(request: Request) -> dict[str, Any]:
-    return {key: value for key, value in request.query_params.items() if key not in _OURS}
+def _query_input(request: Request, skill: SkillInfo) -> dict[str, Any]:
+    given = [pair for pair in request.query_params.multi_items() if pair[0] not in _OURS]
+    return read_query(given, skill.input_schema)
 
 
 def _show_events(frames: AsyncIterator[bytes], stream: OpenStream) -> Response:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from machpay._options import Options
 from machpay._position import Position, derived_execution_id, new_execution_id
@@ -61,6 +62,8 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
         idle_timeout: The longest it may produce nothing, in s.
         max_output_bytes: The most text and data that it may produce, in bytes.
         on_interrupt: What becomes of an execution that is lost after a part was delivered.
+        input_schema: What it takes, as a JSON Schema (2020-12) of an object; not there when it takes
+            any.
         live: Whether a worker that has it was seen lately.
     """
 
@@ -74,6 +77,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 300.0
     max_output_bytes: int = 16 << 20
     on_interrupt: str = "fail"
+    input_schema: dict[str, Any] | UnsetType = UNSET
     live: bool = True
 
     @classmethod
@@ -90,6 +94,7 @@ class SkillInfo(msgspec.Struct, frozen=True, kw_only=True):
             idle_timeout=skill.idle_timeout,
             max_output_bytes=skill.max_output_bytes,
             on_interrupt=skill.on_interrupt,
+            input_schema=UNSET if skill.input_schema is None else skill.input_schema,
         )
 
 
@@ -229,8 +234,9 @@ class Executions(Protocol):
         """Start an execution: its log begins with ``start`` and its job is queued.
 
         Raises:
-            ApiError: It is refused; 422 when its idempotency key or id was used for something else,
-                404 when its id is another account's.
+            ApiError: It is refused; 422 when its input is not what the skill takes (unless it was
+                started before, when it was), or its idempotency key or id was used for something
+                else; 404 when its id is another account's.
         """
         ...
 

@@ -21,6 +21,7 @@ from machpay._wire import HEARTBEAT
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent
 from machpay.serve.bars import Bars
 from machpay.serve.callers import Caller
+from machpay.serve.contracts import refusal
 from machpay.serve.executions import (
     ApiError,
     ExecutionInfo,
@@ -131,7 +132,7 @@ class MemoryExecutions:
 
         Raises:
             ApiError: 503 ``overloaded``, too many are running, or ``draining``; 422
-                ``idempotency_mismatch``; 404 ``execution_not_found``, the id is another account's.
+                ``invalid_input`` or ``idempotency_mismatch``; 404 ``execution_not_found``, the id is another account's.
         """
         if self._stopping:
             raise ApiError(503, "draining", "This server is shutting down.", retry_after=1)
@@ -143,6 +144,9 @@ class MemoryExecutions:
             if known.fingerprint != fingerprint:
                 raise idempotency_mismatch()
             return Started(execution_id, replayed=True)
+        refused = refusal(request)
+        if refused is not None:
+            raise refused
         barred = self._bars.has(execution_id, request.account)
         if len(self._running) >= self._max_running and not barred:
             message = f"This server runs {self._max_running} executions already."

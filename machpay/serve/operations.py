@@ -100,7 +100,9 @@ PARAMETERS: Final[Json] = {
         **_parameter(
             "input",
             "query",
-            "Everything else in the query is the input, each value a text: `?prompt=...`.",
+            "Everything else in the query is the input: `?prompt=...`. A value is a text, or the number, "
+            "`true` or `false` that the skill's `input_schema` has at that name; a name that is there "
+            "several times makes a list where the schema has one.",
             {"type": "object", "additionalProperties": {"type": "string"}},
         ),
         "style": "form",
@@ -166,8 +168,8 @@ def _events(about: str = "", headers: Json | None = None) -> Json:
 _EMPTY: Final = "Empty, closed at once, when the cursor is the last event's."
 _START_REFUSED: Final = (
     *("bad_request", "not_supported", "forbidden", "skill_not_found", "request_timeout"),
-    "body_too_large",
-    *("idempotency_mismatch", "internal", "unavailable", "draining", "overloaded"),
+    *("body_too_large", "idempotency_mismatch", "invalid_input"),
+    *("internal", "unavailable", "draining", "overloaded"),
 )
 _RESUME_REFUSED: Final = ("bad_cursor", "execution_not_found")
 _READ_REFUSED: Final = ("execution_not_found", "internal", "unavailable")

@@ -19,6 +19,7 @@ REFUSALS: Final[dict[str, tuple[int, str]]] = {
     "request_timeout": (408, "the body took too long to arrive"),
     "body_too_large": (413, "the body is over the server's limit, 1 MiB by default"),
     "idempotency_mismatch": (422, "the key or id was used to start something else"),
+    "invalid_input": (422, "the input is not what the skill's `input_schema` says"),
     "internal": (500, "a fault of ours"),
     "unavailable": (503, "the store can't be reached, or too much is asked for at once"),
     "draining": (503, "this server is shutting down; another one serves"),

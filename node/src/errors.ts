@@ -62,7 +62,7 @@ export class SkillNotFound extends StreamError {}
 /** `execution_not_found`: it is unknown, expired, or somebody else's. */
 export class ExecutionNotFound extends StreamError {}
 
-/** `bad_request`, `bad_cursor`, `not_supported`, `body_too_large`: the request can't be served. */
+/** `bad_request`, `invalid_input`, `bad_cursor`, `not_supported`, `body_too_large`: the request can't be served. */
 export class InvalidRequest extends StreamError {}
 
 /** `idempotency_mismatch`: the key, or the chosen id, was used with another start. */
@@ -110,6 +110,7 @@ const KINDS: readonly (readonly [Kind, string, ...string[]])[] = [
     InvalidRequest,
     'InvalidRequest',
     'bad_request',
+    'invalid_input',
     'bad_cursor',
     'not_supported',
     'body_too_large',

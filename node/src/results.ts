@@ -47,6 +47,8 @@ export interface SkillInfo {
   readonly pricing: SkillPricing;
   /** The longest an execution may run, in s; `null` when the server does not say. */
   readonly timeout: number | null;
+  /** What it takes, as a JSON Schema (2020-12) of an object; `null` when it takes any. */
+  readonly inputSchema: Readonly<Record<string, unknown>> | null;
   /** Whether a worker that has it was seen lately. */
   readonly live: boolean;
 }
@@ -131,7 +133,7 @@ export function readSkills({ skills }: JsonObject): SkillInfo[] {
 
 /** Decode a skill. */
 export function readSkill(body: JsonObject): SkillInfo {
-  const { pricing = {} } = body;
+  const { pricing = {}, input_schema: schema = null } = body;
   return {
     id: hasType(body, 'id', 'string'),
     name: optional(body, 'name', 'string', ''),
@@ -139,6 +141,7 @@ export function readSkill(body: JsonObject): SkillInfo {
     streaming: optional(body, 'streaming', 'boolean', true),
     pricing: readPricing(record(pricing, "'pricing'")),
     timeout: nullable(body, 'timeout', 'number'),
+    inputSchema: schema === null ? null : record(schema, "'input_schema'"),
     live: optional(body, 'live', 'boolean', true),
   };
 }

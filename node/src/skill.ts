@@ -139,6 +139,12 @@ export interface SkillOptions {
   readonly queueTimeout?: number;
   /** The most UTF-8 bytes of text an execution may deliver; by default 16 MiB. */
   readonly maxOutputBytes?: number;
+  /**
+   * What the handler takes: a JSON Schema (2020-12) with `type: 'object'`, at most 64 KiB of JSON that
+   * refers to nothing but itself. It is published, and edges refuse any other input. A skill server in
+   * Node.js that is asked directly checks nothing: there the handler does.
+   */
+  readonly inputSchema?: Readonly<Record<string, unknown>>;
 }
 
 const KEYS: ReadonlySet<string> = new Set([
@@ -152,10 +158,12 @@ const KEYS: ReadonlySet<string> = new Set([
   'idleTimeout',
   'queueTimeout',
   'maxOutputBytes',
+  'inputSchema',
 ] satisfies (keyof SkillOptions)[]);
 
 const SKILL_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const MIB = 1 << 20;
+const LARGEST_SCHEMA = 64 << 10;
 
 /**
  * A program that streams its output.
@@ -182,6 +190,8 @@ export class Skill {
   readonly idleTimeout: number;
   readonly queueTimeout: number;
   readonly maxOutputBytes: number;
+  /** `null` when it takes any input. */
+  readonly inputSchema: Readonly<Record<string, unknown>> | null;
   #handler: Handler | null = null;
 
   /** @throws TypeError - An option is not what it must be; the message names it. */
@@ -214,6 +224,7 @@ export class Skill {
     this.idleTimeout = this.#limit('idleTimeout', options.idleTimeout ?? 300);
     this.queueTimeout = this.#limit('queueTimeout', options.queueTimeout ?? 300);
     this.maxOutputBytes = this.#limit('maxOutputBytes', options.maxOutputBytes ?? 16 * MIB);
+    this.inputSchema = this.#schema(options.inputSchema);
   }
 
   /**
@@ -274,6 +285,27 @@ export class Skill {
       throw new TypeError(`skill '${this.id}': ${name} must be a number > 0, not ${shown(value)}`);
     }
     return value;
+  }
+
+  #schema(value: unknown): Readonly<Record<string, unknown>> | null {
+    if (value === undefined) {
+      return null;
+    }
+    if (typeof value !== 'object' || value === null || !('type' in value)) {
+      throw new TypeError(`skill '${this.id}': inputSchema is a JSON Schema, not ${shown(value)}`);
+    }
+    // A copy that nobody else has, and proof that it is JSON.
+    const text = JSON.stringify(value);
+    const schema: Record<string, unknown> = JSON.parse(text);
+    if (schema['type'] !== 'object') {
+      throw new TypeError(`skill '${this.id}': inputSchema must have type: 'object' at its top`);
+    }
+    if (new TextEncoder().encode(text).length > LARGEST_SCHEMA) {
+      throw new TypeError(
+        `skill '${this.id}': inputSchema is over ${LARGEST_SCHEMA} bytes of JSON`,
+      );
+    }
+    return schema;
   }
 
   #price(priceUsd: number | string | undefined, pricing: Prices | undefined): Pricing {

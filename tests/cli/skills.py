@@ -17,7 +17,15 @@ async def tell(input: SkillInput) -> AsyncIterator[str]:
         await asyncio.sleep(float(input.data.get("pause", 0)))
 
 
-echo = Skill(id="echo", name="Echo")
+echo = Skill(
+    id="echo",
+    name="Echo",
+    input_schema={
+        "type": "object",
+        "properties": {"text": {"type": "string", "description": "What to say."}},
+        "required": ["text"],
+    },
+)
 
 
 @echo.stream_handler

@@ -131,6 +131,9 @@ def test_skills_are_listed_and_described(cli):
     assert " ".join(rows[2].split()) == "tale A Tale $0.002 yes 90 s"
     one = cli("skills", "tale").out
     assert "Tells a tale." in one
+    assert "text: string, required, What to say." in cli("skills", "echo").out
+    refused = cli("run", "echo", "text:=1")
+    assert (refused.code, "invalid_input: input.text must be a text." in refused.err) == (1, True)
     [document] = lines(cli("skills", "--json").out)
     [described] = lines(cli("skills", "tale", "--json").out)
     assert described in document["skills"]

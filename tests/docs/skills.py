@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from machpay import Skill, SkillError, SkillInput
 
 story = Skill(id="story", price_usd=0.01)
-failing = Skill(id="failing")
+failing = Skill(
+    id="failing", input_schema={"type": "object", "properties": {"n": {"type": "integer"}}}
+)
 endless = Skill(id="endless")
 
 

@@ -25,6 +25,9 @@ NODE_CLIENT = claim(PAGE, f"{WORKERS} > Call it from Node.js", "typescript")
 PUT = claim(PAGE, f"{WORKERS} > Call it from anywhere", "bash")
 REPORT = claim(PAGE, MORE, "python")
 REPORT_CLIENT = claim(PAGE, MORE, "python", 1)
+TAKES = "Say what you take"
+POSTCARD = claim(PAGE, TAKES, "python")
+POSTCARD_CLIENT = claim(PAGE, TAKES, "python", 1)
 TEST = claim(PAGE, "Test it", "python")
 NODE_SKILL = claim(PAGE, "The same in Node.js", "typescript")
 
@@ -46,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("first")
     (folder / "telegram.py").write_text(SKILL.text)
     (folder / "word_report.py").write_text(REPORT.text)
+    (folder / "postcard.py").write_text(POSTCARD.text)
     (folder / "test_telegram.py").write_text(TEST.text)
     return folder
 
@@ -64,7 +68,7 @@ def test_the_skill_serves_itself(folder: Path) -> None:
 def system(folder: Path) -> Iterator[System]:
     """What ``make dev`` runs with the page's skills, at the port that it prints."""
     settings = {
-        "MACHPAY_SKILLS": "telegram:skill,word_report:skill",
+        "MACHPAY_SKILLS": "telegram:skill,word_report:skill,postcard:skill",
         "PYTHONPATH": str(folder),
         "MACHPAY_GRACE": "1",
     }
@@ -74,8 +78,12 @@ def system(folder: Path) -> Iterator[System]:
 
 @pytest.mark.parametrize(
     ("block", "heading"),
-    [(CLIENT, f"{WORKERS} > Call it from Python"), (REPORT_CLIENT, MORE)],
-    ids=["telegram", "word report"],
+    [
+        (CLIENT, f"{WORKERS} > Call it from Python"),
+        (REPORT_CLIENT, MORE),
+        (POSTCARD_CLIENT, TAKES),
+    ],
+    ids=["telegram", "word report", "postcard"],
 )
 def test_clients_print_what_the_page_says(
     block: Block, heading: str, system: System, folder: Path

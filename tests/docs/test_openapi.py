@@ -166,6 +166,7 @@ def exercise(call: Caller) -> None:
 
     call("GET", skills, status=200)
     call("GET", "/v1/skills/{skill_id}", skill_id="story", status=200)
+    call("GET", "/v1/skills/{skill_id}", skill_id="failing", status=200)
     call("GET", "/v1/skills/{skill_id}", skill_id="nothing", status=404)
 
     key = {"Idempotency-Key": str(uuid.uuid4())}
@@ -182,6 +183,7 @@ def exercise(call: Caller) -> None:
     call("POST", stream, skill_id="story", json=[], status=400)
     call("POST", stream, skill_id="story", content=b" " * (2 << 20), status=413)
     broken = call("POST", stream, skill_id="failing", json={}, status=200)
+    call("POST", stream, skill_id="failing", json={"input": {"n": "x"}}, status=422)
     failed = check(broken.content)[-1].id.rpartition(".")[0]
 
     call("GET", one, execution_id=done, status=200)
@@ -221,7 +223,7 @@ def exercise(call: Caller) -> None:
 
 BROUGHT_ABOUT = {
     *("bad_request", "not_supported", "bad_cursor", "forbidden", "skill_not_found"),
-    *("execution_not_found", "body_too_large", "idempotency_mismatch"),
+    *("execution_not_found", "body_too_large", "idempotency_mismatch", "invalid_input"),
 }
 
 

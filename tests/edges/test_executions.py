@@ -418,3 +418,31 @@ async def test_whatever_comes_first_a_start_and_a_stop_are_one_cancelled_executi
     # All of it was seen: stops before the start, before the claim, and while it ran.
     assert 0 < barred < 200
     assert 0 < len(runner.claimed) < 200
+
+
+TAKES = {"type": "object", "properties": {"n": {"type": "string"}}}
+
+
+def taking(request: StartRequest) -> StartRequest:
+    """The same start, of a skill that has said since that it takes something else."""
+    skill = msgspec.structs.replace(request.skill, input_schema=TAKES)
+    return msgspec.structs.replace(request, skill=skill)
+
+
+async def test_wrong_input_leaves_nothing_behind(edge: Edge) -> None:
+    for request in (REQUEST, KEYED, CHOSEN):
+        refused = await refusal(edge.executions.start(taking(request)))
+        assert refused == (422, "invalid_input")
+    assert (await edge.queued(), await edge.logs()) == (0, [])
+
+
+@pytest.mark.parametrize("request_", [KEYED, CHOSEN], ids=["key", "id"])
+async def test_a_start_that_was_taken_is_found_whatever_the_skill_takes_now(
+    edge: Edge, request_: StartRequest
+) -> None:
+    first = await edge.executions.start(request_)
+    again = await edge.executions.start(taking(request_))
+    assert (again.execution_id, again.replayed) == (first.execution_id, True)
+    other = msgspec.structs.replace(taking(request_), input={"n": 2})
+    assert await refusal(edge.executions.start(other)) == (422, "idempotency_mismatch")
+    assert await edge.queued() == 1

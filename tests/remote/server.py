@@ -26,7 +26,16 @@ async def count(input: SkillInput) -> AsyncIterator[str | Chunk | Usage]:
 
 PRICE = {"base_usd": 0.001, "per_token_usd": 0.01}
 
-fails = Skill(id="far", name="Far away", description="Counts.", pricing=PRICE, timeout=60)
+TAKES = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+fails = Skill(
+    id="far",
+    name="Far away",
+    description="Counts.",
+    pricing=PRICE,
+    timeout=60,
+    input_schema=TAKES,
+)
 restarts = Skill(id="far-restarts", on_interrupt="restart")
 replays = Skill(id="far-replays", on_interrupt="replay")
 whole = Skill(id="far-whole", streaming=False)

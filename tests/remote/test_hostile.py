@@ -318,3 +318,30 @@ def test_a_server_that_can_be_none_is_told_at_the_start(text: str) -> None:
 
 def test_servers_are_read() -> None:
     assert read_servers(" http://a:1/ , https://b/x/,") == ["http://a:1", "https://b/x"]
+
+
+LOOKS_BACK = {"type": "object", "properties": {"a": {"pattern": "(?=b)"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "string"}, {"type": "object", "$ref": "https://a/b"}, LOOKS_BACK, {"type": {}}],
+    ids=json.dumps,
+)
+async def test_a_skill_with_a_schema_that_is_none_is_listed_without(
+    schema: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hostile() as server:
+        server.skills = answer(listed(input_schema=schema))
+        async with skills_of(server) as (servers, skills):
+            assert [*skills] == ["s"]
+            [announced] = servers.announced()
+            assert not announced.input_schema
+    assert "listed without its input_schema" in caplog.text
+
+
+async def test_what_it_refuses_by_a_newer_schema_is_the_callers_to_know() -> None:
+    body = json.dumps({"error": {"code": "invalid_input", "message": "input.a is required."}})
+    outcome = await outcome_of(answer(body, "422 Unprocessable Entity"))
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, outcome.message) == ("invalid_input", "input.a is required.")

@@ -6,9 +6,11 @@ from decimal import Decimal
 import pytest
 
 from machpay import ChunkEvent, EndEvent, ErrorEvent, Event, MachPay, StartEvent, Stream
+from machpay.exceptions import InvalidRequest
 from ops.cut import CuttableProxy
 from ops.ports import free_port
 from ops.system import System
+from tests.remote.server import TAKES
 from tests.remote.serving import FarServer
 from tests.waiting import wait_until
 from workers.remote_skill import remote_id
@@ -64,6 +66,9 @@ def test_it_is_listed_as_there_and_runs_as_here(client: MachPay) -> None:
     assert (listed.name, listed.description, listed.timeout) == ("Far away", "Counts.", 60)
     assert listed.pricing.per_token_usd == Decimal("0.01")
     assert not client.skills.get("far-whole").streaming
+    assert listed.input_schema == TAKES
+    with pytest.raises(InvalidRequest, match=r"^invalid_input: input\.n must be a whole number\.$"):
+        client.skills.run("far", {"n": "four"})
 
     stream = client.skills.stream("far", {"n": 4})
     events = [*stream.events()]

@@ -22,7 +22,10 @@ class Gates:
         self.runs = 0
         self.finished = 0
         self._gates: dict[str, threading.Event] = {}
-        self.skills = [self._echo(), self._gated(), self._endless(), self._failing(), self._large()]
+        self.skills = [
+            *(self._echo(), self._gated(), self._endless(), self._failing(), self._large()),
+            strict(self),
+        ]
 
     def gate(self, name: str) -> threading.Event:
         return self._gates.setdefault(name, threading.Event())
@@ -121,5 +124,29 @@ def slow() -> Skill:
     async def wait(input: SkillInput) -> str:
         await asyncio.Event().wait()
         return "never"
+
+    return skill
+
+
+STRICT = {
+    "type": "object",
+    "properties": {
+        "prompt": {"type": "string"},
+        "words": {"type": "integer", "minimum": 1},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["prompt"],
+}
+"""What ``strict`` takes."""
+
+
+def strict(gates: Gates) -> Skill:
+    """A skill that says what it takes, and repeats it."""
+    skill = Skill(id="strict", input_schema=STRICT)
+
+    @skill.stream_handler
+    def repeat(input: SkillInput) -> Iterator[str]:
+        gates.runs += 1
+        yield json.dumps(input.data)
 
     return skill

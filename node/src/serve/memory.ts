@@ -85,6 +85,7 @@ export interface SkillInfo {
   readonly idle_timeout: number;
   readonly max_output_bytes: number;
   readonly on_interrupt: 'fail';
+  readonly input_schema?: Readonly<Record<string, unknown>>;
   readonly live: true;
 }
 
@@ -377,6 +378,7 @@ function infoOf(skill: Skill): SkillInfo {
     max_output_bytes: skill.maxOutputBytes,
     // What is lost here is lost: there is no other process that could go on.
     on_interrupt: 'fail',
+    ...(skill.inputSchema === null ? {} : { input_schema: skill.inputSchema }),
     live: true,
   };
 }

@@ -21,6 +21,7 @@ export class Gates {
       large(),
       story(),
       this.#slow(),
+      this.#strict(),
     ];
   }
 
@@ -50,6 +51,25 @@ export class Gates {
       }
       yield new Usage({ tokens: 7 });
       gates.finished++;
+    });
+    return skill;
+  }
+
+  #strict(): Skill {
+    const inputSchema = {
+      type: 'object',
+      properties: {
+        prompt: { type: 'string' },
+        words: { type: 'integer', minimum: 1 },
+        tags: { type: 'array', items: { type: 'string' } },
+      },
+      required: ['prompt'],
+    };
+    const skill = new Skill({ id: 'strict', inputSchema });
+    const gates = this;
+    skill.streamHandler(function* (input: SkillInput) {
+      gates.runs++;
+      yield JSON.stringify(input.data);
     });
     return skill;
   }
