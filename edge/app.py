@@ -22,6 +22,7 @@ from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
 from machpay.serve.inflight import InFlight
+from machpay.serve.offers import OFFERED_FOR
 from machpay.serve.openapi import openapi_route
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
@@ -91,6 +92,7 @@ def create_app(settings: Settings) -> Starlette:
                 streams=streams,
                 max_body_bytes=settings.max_body_bytes,
                 default_skill=settings.default_skill,
+                offered_for=min(OFFERED_FOR, settings.retention / 2),
             ),
             usage_route(Usage(queue_redis)),
             Route("/readyz", readyz, methods=["GET"]),
