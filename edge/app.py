@@ -25,6 +25,7 @@ from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.executions import ApiError
 from machpay.serve.inflight import InFlight
+from machpay.serve.offers import OFFERED_FOR
 from machpay.serve.openapi import openapi_route
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
@@ -99,6 +100,7 @@ def create_app(settings: Settings) -> Starlette:
                 access=access,
                 max_body_bytes=settings.max_body_bytes,
                 default_skill=settings.default_skill,
+                offered_for=min(OFFERED_FOR, settings.retention / 2),
             ),
             tokens_route(executions, tokens, access),
             usage_route(Usage(queue_redis), access),

@@ -31,6 +31,7 @@ from machpay.serve.executions import (
     execution_not_found,
     idempotency_mismatch,
 )
+from machpay.serve.offers import is_open
 from machpay.serve.turn import Turn
 from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
@@ -230,10 +231,10 @@ class RedisExecutions:
     async def cancel(self, execution_id: str, caller: Caller) -> None:
         """End an execution with ``error cancelled``; whoever runs it is fenced off, and told.
 
-        One that is not there yet, under an id that a client may choose, is barred: whichever of its
-        start and its end comes first, it ends.
+        One that is not there yet, under an id that a client may choose or was just offered, is
+        barred: whichever of its start and its end comes first, it ends.
         """
-        if is_chosen_id(execution_id):
+        if is_chosen_id(execution_id) or is_open(execution_id, time.time()):
             async with reachable():
                 if await self._log.bar(execution_id, caller.account):
                     return

@@ -32,6 +32,9 @@ class Position(NamedTuple):
 ORIGIN: Final = Position(0, 0)
 """Before the first entry."""
 
+START: Final = Position(0, 1)
+"""The first entry, the ``start`` event."""
+
 
 class Cursor(NamedTuple):
     """``<executionId>.<attempt>-<seq>``: the SSE ``id`` of an event, valid at every edge.

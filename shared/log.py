@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 from redis.exceptions import ResponseError
 
-from machpay._position import ORIGIN, Position
+from machpay._position import ORIGIN, START, Position
 from machpay.events import TERMINAL as TERMINAL_EVENTS
 from shared.keys import bar_key, fence_key, log_key
 from shared.line import Answered
@@ -48,7 +48,6 @@ TERMINAL: Final = frozenset(name.encode() for name in TERMINAL_EVENTS)
 """The types of entries that nothing follows."""
 
 
-_START: Final = Position(0, 1)
 _AT_THE_END: Final = Position(-1, 0)
 """For ``append.lua``: as a new attempt, after whatever the log's last entry is."""
 
@@ -164,9 +163,9 @@ class EventLog:
         begin: NewEvent = ("start", start)
         try:
             bar = bar_key(execution_id, owner)
-            top = await self._write(execution_id, _START, [begin], ttl, origin, bar)
+            top = await self._write(execution_id, START, [begin], ttl, origin, bar)
         except Barred:
-            await self._write(execution_id, _START, [begin, ("error", barred)], ttl, origin)
+            await self._write(execution_id, START, [begin, ("error", barred)], ttl, origin)
             return Begun.BARRED
         return Begun.NEW if top == ORIGIN else Begun.KNOWN
 

@@ -107,7 +107,8 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         account: Who pays and who may read.
         idempotency_key: The client's name for this start: the same one again, with the same skill,
             input and options, is the same execution.
-        chosen_id: The execution's id, chosen by the client: it is the start's name, too.
+        chosen_id: The execution's id, chosen by the client or offered to it
+            (:mod:`machpay.serve.offers`): it is the start's name, too.
         options: What else the client asks for.
         streamed: It is read from its beginning, here and at once.
         token: The stream token that it was made with, if any.

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from machpay._endings import LOG_LOST
-from machpay._position import Cursor, Position
+from machpay._position import START, Cursor, Position
 from machpay._wire import HEARTBEAT, encode_payload, frame, retry_line
 from machpay.serve.executions import ApiError, Unavailable
 from machpay.serve.streams import OpenStream
@@ -312,6 +312,16 @@ def was_told_lost(position: Position) -> bool:
 def log_lost_frame(execution_id: str, after: Position) -> bytes:
     """Frame the terminal event for a reader that has seen more than the log has."""
     return frame("error", encode_payload(LOG_LOST), lost_cursor(execution_id, after))
+
+
+def refused_frame(execution_id: str, error: ApiError) -> bytes:
+    """Frame the terminal event for a start that is refused once its answer has begun.
+
+    Its cursor is like that of :func:`lost_cursor`: a page that comes back with it is told that nothing
+    follows, and does not start again and again what will be refused again and again.
+    """
+    payload = encode_payload({"code": error.code, "message": error.message})
+    return frame("error", payload, lost_cursor(execution_id, START))
 
 
 async def log_lost(execution_id: str, after: Position) -> AsyncIterator[bytes]:

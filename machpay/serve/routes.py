@@ -17,9 +17,9 @@ What is temporary is a 503 to everything but a resume: see :func:`responses.retr
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from msgspec import structs
 from starlette.exceptions import HTTPException
@@ -27,7 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from machpay._position import MINTED, ORIGIN, Cursor, Position, is_chosen_id, is_execution_id
+from machpay._position import MINTED, ORIGIN, Cursor, is_chosen_id, is_execution_id
 from machpay.serve.access import Access, knows_skill, may_cancel, narrowed, needs_key
 from machpay.serve.callers import Caller
 from machpay.serve.drain import Drain
@@ -62,6 +62,8 @@ from machpay.serve.responses import (
 )
 from machpay.serve.snapshots import PIECE, Snapshots
 from machpay.serve.streams import OpenStream, Streams
+
+T = TypeVar("T")
 
 Show: TypeAlias = Callable[[AsyncIterator[bytes], OpenStream], Response]
 """Makes the answer that streams frames."""
@@ -121,7 +123,7 @@ class Surface:
     ) -> None:
         self.executions = executions
         self.streams = streams
-        self._drain = drain
+        self.drain = drain
         self._snapshots = Snapshots()
         self.access = access
         self.max_body_bytes = max_body_bytes
@@ -235,7 +237,7 @@ class Surface:
         Raises:
             ApiError: 503 ``draining``.
         """
-        if self._drain.draining:
+        if self.drain.draining:
             raise shutting_down()
 
     async def resume(self, request: Request, cursor: Cursor, show: Show = EventStream) -> Response:
@@ -244,38 +246,38 @@ class Surface:
         try:
             caller = await self.access.identify(request)
             await self.access.reach(caller, execution_id)
-            place = await self._locate(execution_id, caller, after)
+            place = await self.soon(self.executions.locate(execution_id, caller, after))
         except Unavailable:
-            return retry_later(elsewhere=self._drain.draining)
+            return retry_later(elsewhere=self.drain.draining)
         if place is Place.AFTER_END or was_told_lost(after):
             return nothing_follows(request.method)
-        if self._drain.draining:
+        if self.drain.draining:
             return retry_later(elsewhere=True)
         stream = self.streams.open(request.receive)
         if place is Place.BEYOND:
             return show(log_lost(execution_id, after), stream)
         return show(self.executions.read(execution_id, after, stream), stream)
 
-    async def _locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
-        """Find where a reader stands; at a draining server only if that takes no time.
+    async def soon(self, look: Coroutine[Any, Any, T]) -> T:
+        """Look something up for a resume; at a draining server only if that takes no time.
 
         Raises:
             Unavailable: That can't be told, or not in time.
         """
-        locating = asyncio.ensure_future(self.executions.locate(execution_id, caller, after))
-        drained = asyncio.ensure_future(self._drain.wait())
+        looking = asyncio.ensure_future(look)
+        drained = asyncio.ensure_future(self.drain.wait())
         try:
-            await asyncio.wait({locating, drained}, return_when=asyncio.FIRST_COMPLETED)
-            if not locating.done():
+            await asyncio.wait({looking, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if not looking.done():
                 # A resume that is overtaken by the end of the drain would get a status, and a
                 # native EventSource dies of it.
                 patience = min(LOCATE_WITHIN, self.streams.left)
-                await asyncio.wait({locating}, timeout=patience)
-            if not locating.done():
+                await asyncio.wait({looking}, timeout=patience)
+            if not looking.done():
                 raise Unavailable("not before this server ends")
-            return locating.result()
+            return looking.result()
         finally:
-            locating.cancel()
+            looking.cancel()
             drained.cancel()
 
     async def known_skill(self, caller: Caller, skill_id: str) -> SkillInfo:

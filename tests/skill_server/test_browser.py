@@ -71,12 +71,18 @@ def test_cutting_bare_text_is_no_error_to_uvicorn(
 
 def test_a_key_in_the_query_is_one_execution(served: Server) -> None:
     url = "/api/stream?prompt=x&idempotency_key=k"
-    first, again = (check(served.http.get(url).content, unnamed=True) for _ in range(2))
-    assert [event.id for event in first] == [event.id for event in again]
+    first, same = (check(served.http.get(url).content, unnamed=True) for _ in range(2))
+    assert [event.id for event in first] == [event.id for event in same]
     assert "idempotency_key" not in first[-2].data["text"]
     mismatch = served.http.get(url.replace("=x", "=y"))
     assert mismatch.status_code == 200
-    assert re.search(rb"event: error\ndata: .*idempotency_mismatch.*\n\n$", mismatch.content)
+    refused = re.search(
+        rb"event: error\ndata: .*idempotency_mismatch.*\nid: (.*)\n\n$", mismatch.content
+    )
+    assert refused
+    # A page that does not close on an error comes back: not with yet another start.
+    again = served.http.get(url.replace("=x", "=y"), headers={"Last-Event-ID": refused[1].decode()})
+    assert again.status_code == 204
 
 
 OTHERS = [

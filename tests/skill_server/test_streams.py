@@ -276,6 +276,8 @@ def test_while_draining_starts_are_refused_and_resumes_told_to_come_back(
         resume(served, first),
         start(served, "echo", f"Last-Event-ID: {first}"),
         served.raw(request("GET", f"/v1/executions/{execution_id}/stream")),
+        # Its page's EventSource would take any status for the end.
+        served.raw(request("GET", "/api/stream?skill=echo", b"", "Accept: text/event-stream")),
     ]
     for answer in answers:
         assert answer.status == 200

@@ -9,11 +9,13 @@
  * `?skill=` names the skill where there are several, `?idempotency_key=` the start; the rest of the
  * query is the input. With a cursor both resume, as everywhere: an EventSource repeats its GET after a
  * drop, and must not start a second execution.
+ *
+ * An EventSource gives up for good on any status but 200. So what is temporary is no status to it.
  */
 
 import { ApiError, badRequest, skillNotFound } from './errors.js';
 import type { Exchange } from './exchange.js';
-import { ORIGIN } from './ids.js';
+import { cursorOf, ORIGIN } from './ids.js';
 import type { MemoryExecutions } from './memory.js';
 import { NO_OPTIONS } from './options.js';
 import { type Form, TEXT, UNNAMED } from './reader.js';
@@ -24,7 +26,7 @@ import {
   readObject,
   wantsEvents,
 } from './requests.js';
-import { sendJson } from './responses.js';
+import { sendJson, sendRetryLater } from './responses.js';
 import type { Route, Surface } from './routes.js';
 import { type StartRequest, startRequest } from './starts.js';
 import { encodeJson } from './wire.js';
@@ -50,8 +52,20 @@ export class Browser {
 
   /** The route. */
   route(): Route {
-    const answer = (exchange: Exchange) => this.#answer(exchange);
+    const answer = (exchange: Exchange) => this.#answerOrLater(exchange);
     return { path: /^\/api\/stream$/, methods: { GET: answer, POST: answer } };
+  }
+
+  async #answerOrLater(exchange: Exchange): Promise<void> {
+    try {
+      await this.#answer(exchange);
+    } catch (error) {
+      const temporary = error instanceof ApiError && error.temporary;
+      if (!temporary || exchange.method !== 'GET' || !wantsEvents(exchange)) {
+        throw error;
+      }
+      sendRetryLater(exchange);
+    }
   }
 
   async #answer(exchange: Exchange): Promise<void> {
@@ -88,7 +102,9 @@ export class Browser {
       }
       // What is temporary is nothing but a retry line, and the page comes back.
       const { code, message } = error;
-      const event = `event: error\ndata: ${encodeJson({ code, message })}\n\n`;
+      // A page that comes back with this id is told that nothing follows, and does not start again.
+      const id = cursorOf(start.executionId, { attempt: 1, seq: 0 });
+      const event = `event: error\ndata: ${encodeJson({ code, message })}\nid: ${id}\n\n`;
       reader.finishWith(error.temporary ? '' : event);
     }
   }
