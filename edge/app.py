@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from edge.executions import RedisExecutions
 from edge.hub import Hub
+from edge.pages import page_routes
 from edge.readers import Readers
 from edge.usage import usage_route
 from machpay.serve.browser import browser_routes
@@ -94,6 +95,7 @@ def create_app(settings: Settings) -> Starlette:
             ),
             usage_route(Usage(queue_redis)),
             Route("/readyz", readyz, methods=["GET"]),
+            *(page_routes() if settings.pages else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[Middleware(Cors), Middleware(InFlight, streams=streams, drain=drain)],

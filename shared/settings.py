@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         grace: How long running executions may go on after SIGTERM, in s.
         retention: How long a log is kept after its terminal event, in s.
         default_skill: What ``/api/stream`` runs when a request names no skill. Empty: the only one.
+        pages: Whether an edge serves the pages for people: the playground at ``/``, and ``/ops``.
         max_body_bytes: The largest request body an edge reads.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
         send_timeout: After how long a reader that takes nothing is cut, in s.
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
     retention: Annotated[float, Meta(ge=1, le=31_536_000)] = 3600.0
     default_skill: str = ""
+    pages: bool = True
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
     send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0
