@@ -42,7 +42,8 @@ function choose(id, { visit = false } = {}) {
 function run() {
   if (at('run').disabled || !input.check()) return;
   sheet.start(skills.chosen, input.text());
-  at('sheet').scrollIntoView({ block: 'nearest' });
+  // Where all is one column, what is read is further down.
+  if (at('sheet').getBoundingClientRect().top > innerHeight / 3) at('sheet').scrollIntoView();
 }
 
 /** Keep the address, and the rest of the page, at what is watched. */

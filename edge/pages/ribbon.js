@@ -44,12 +44,12 @@ export class Ribbon {
     this.#seams.push(seam);
   }
 
-  /** Draw what there is, up to now. */
-  draw(now, offset) {
+  /** Draw what there is, up to now; a run that is over takes the whole width. */
+  draw(now, offset, over) {
     const { width, height, context, colour } = this.#prepare();
     const first = this.#points.length ? this.#points[0][0] + offset : 0;
     const from = Math.min(0, first);
-    const span = Math.max(SHORTEST_MS, now - from);
+    const span = Math.max(over ? 1 : SHORTEST_MS, now - from);
     const x = (ms) => 3 + ((ms - from) / span) * (width - 6);
     const top = 1;
     const bottom = height - 1;

@@ -132,7 +132,8 @@ export class Sheet {
   }
 
   #draw() {
-    if (this.watch) this.#ribbon.draw(this.watch.elapsed(), this.watch.offset);
+    const { watch } = this;
+    if (watch) this.#ribbon.draw(watch.elapsed(), watch.offset, isOver(watch.status));
   }
 
   #show() {
