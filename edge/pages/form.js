@@ -241,7 +241,7 @@ function labelled(name, schema, control, access) {
   const node = element('div', control.type === 'checkbox' ? 'field flag' : 'field');
   const label = element('label', '', titleOf(name, schema));
   label.htmlFor = control.id;
-  if (control.required) label.append(element('span', 'needed', ' needed'));
+  if (control.required) label.append(element('span', 'needed', ' required'));
   node.append(label, control);
   if (schema.description) {
     const hint = element('p', 'hint', schema.description);

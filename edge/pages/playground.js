@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { Input } from './input.js';
+import { duration } from './meter.js';
 import { copy, readLink, shareButton } from './share.js';
 import { Sheet } from './sheet.js';
 import { SkillList } from './skills.js';
@@ -24,6 +25,7 @@ function choose(id, { visit = false } = {}) {
   const skill = skills.found.get(id);
   skills.mark(skill ? id : null);
   at('run').disabled = !skill;
+  at('chosen').hidden = at('code').hidden = !skill;
   if (!skill) return;
   // The schema may come, or change, while the page is open.
   const asked = JSON.stringify([id, skill.input_schema]);
@@ -31,7 +33,9 @@ function choose(id, { visit = false } = {}) {
     shownSkill = asked;
     input.use(skill);
   }
-  at('run').textContent = skill.live ? 'Run' : 'Run when a worker is there';
+  at('asleep').hidden = skill.live;
+  at('asleep').textContent =
+    `No worker that has it was seen lately. A run waits for one, up to ${duration(skill.queue_timeout * 1000)}.`;
   showCode();
   if (visit) {
     history.pushState(null, '', `/?${new URLSearchParams({ skill: id })}`);
@@ -104,7 +108,7 @@ async function look() {
       wantsKey = true;
     } else {
       at('away').textContent =
-        `The server can’t be reached: ${error.message} It is asked again every ${LOOK_EVERY_MS / 1000} s.`;
+        `${error.message} It is asked again every ${LOOK_EVERY_MS / 1000} s.`;
       at('away').hidden = false;
     }
   }
