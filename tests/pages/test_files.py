@@ -45,10 +45,14 @@ def test_everything_that_the_pages_name_is_there_and_nothing_is_elsewhere(
         assert pages.get(url).status_code == 200, url
     html = (FOLDER / "index.html").read_text()
     assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
-    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src=)", html)  # the policy bars it
+    assert not re.search(
+        r"\son\w+=|\sstyle=|<style|<script(?![^>]*src=)", html
+    )  # the policy bars it
 
 
-@pytest.mark.parametrize("url", ["/", "/pages/playground.js", "/pages/style.css", "/pages/icon.svg"])
+@pytest.mark.parametrize(
+    "url", ["/", "/pages/playground.js", "/pages/style.css", "/pages/icon.svg"]
+)
 def test_every_file_comes_under_a_strict_policy(pages: TestClient, url: str) -> None:
     headers = pages.get(url).headers
     policy = dict(
