@@ -147,6 +147,7 @@ at('key').addEventListener('submit', (event) => {
   event.preventDefault();
   api.setKey(at('key-text').value.trim());
   at('key-text').value = '';
+  wantsKey = false;
   askForKey(false);
   look().then(visit);
 });

@@ -20,6 +20,8 @@ export class Sheet {
   #pricingOf;
   #changed;
   #timer = null;
+  /** What went wrong beside the run itself, until its state is another one. */
+  #trouble = '';
 
   /**
    * @param {Document} page Where it is.
@@ -116,8 +118,9 @@ export class Sheet {
     try {
       await watch.cancel();
     } catch (error) {
-      if (this.watch === watch)
-        this.#say(`It could not be cancelled: ${error.message}`, adviceFor(error.code));
+      if (this.watch === watch) {
+        this.#trouble = `It could not be cancelled: ${error.message} ${adviceFor(error.code)}`;
+      }
     } finally {
       this.#at('cancel').disabled = false;
     }
@@ -126,6 +129,7 @@ export class Sheet {
   #tick() {
     if (!this.watch) return;
     if (isOver(this.watch.status)) clearInterval(this.#timer);
+    this.#say();
     this.#meter.show(this.watch, this.#pricingOf(this.watch.skill));
     this.#draw();
     this.#at('tape-of').textContent = this.watch.cursor ?? '';
@@ -151,14 +155,14 @@ export class Sheet {
     this.#at('cut').textContent = status === 'cut' ? 'Resume' : 'Cut the connection';
     this.#at('cut').classList.toggle('go', status === 'cut');
     this.#at('share').hidden = !has;
-    if (watch) this.#say(...sentence(watch));
-    else this.#say('');
+    this.#trouble = '';
+    this.#say();
     this.#tick();
     if (watch) this.#changed(watch);
   }
 
-  #say(text, more = '') {
-    const said = `${text} ${more}`.trim();
+  #say() {
+    const said = this.#trouble || (this.watch ? sentence(this.watch).join(' ').trim() : '');
     if (this.#at('say').textContent !== said) this.#at('say').textContent = said;
   }
 }

@@ -8,15 +8,21 @@ from machpay import Chunk, Skill, SkillError, SkillInput
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"> & </div><script>document.title='hacked'</script>"
 
+
+def word(number: int) -> str:
+    """The word of a number."""
+    return f"{number}-🙂{' ' if number % 10 else chr(10)}"
+
+
 words = Skill(id="words", name="Words", pricing={"base_usd": 0.01, "per_token_usd": 0.000002})
 
 
 @words.stream_handler
 def write_words(input: SkillInput) -> Iterator[Chunk]:
-    """Yield ``n`` numbered words, ``pause`` s between two of them."""
+    """Yield ``n`` numbered words, ten a line, ``pause`` s between two of them."""
     n = int(input.data.get("n", 3))
     for number in range(n):
-        yield Chunk(f"{number}-🙂 ", data={"progress": (number + 1) / n})
+        yield Chunk(word(number), data={"progress": (number + 1) / n})
         time.sleep(float(input.data.get("pause", 0)))
 
 
