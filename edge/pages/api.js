@@ -110,6 +110,9 @@ async function call(method, path, { body, headers = {}, bearer = key() } = {}) {
 }
 
 async function once(method, path, { body, headers, bearer }) {
+  if (!/^[\x21-\x7e]*$/.test(bearer ?? '')) {
+    throw new ApiError(401, 'unauthorized', 'Keys and tokens are plain ASCII without spaces.');
+  }
   const sent = { ...headers, ...(bearer ? { Authorization: `Bearer ${bearer}` } : {}) };
   if (body !== undefined) sent['Content-Type'] = 'application/json';
   let answer;

@@ -22,13 +22,10 @@ export class Meter {
   show(watch, pricing) {
     const { summary, firstChunkMs, chunks } = watch;
     const rate = watch.rate();
-    this.#set(
-      'first',
-      firstChunkMs === null || watch.joinedAt !== null ? '–' : duration(firstChunkMs),
-    );
+    this.#set('first', firstChunkMs === null || watch.joined ? '–' : duration(firstChunkMs));
     this.#set('chunks', chunks.toLocaleString('en'));
     this.#set('rate', rate === null ? '–' : rate >= 100 ? Math.round(rate) : rate.toFixed(1));
-    this.#set('time', duration(summary?.durationMs ?? watch.elapsed()));
+    this.#set('time', duration(summary?.durationMs ?? watch.age()));
     const tokens = summary?.tokensUsed ?? estimateTokens(watch.characters);
     this.#set('tokens', `${summary ? '' : '≈ '}${tokens.toLocaleString('en')}`);
     this.#set('cost', this.#cost(watch, pricing, tokens));
@@ -40,7 +37,7 @@ export class Meter {
     if (watch.status === 'failed' || watch.status === 'cancelled') return '$0';
     if (!pricing || isOver(watch.status)) return '–';
     const grows = isSome(pricing.per_token_usd) || isSome(pricing.per_second_usd);
-    return `${grows ? '≈ ' : ''}$${cost(pricing, tokens, watch.elapsed())}`;
+    return `${grows ? '≈ ' : ''}$${cost(pricing, tokens, watch.age())}`;
   }
 
   #set(name, text) {

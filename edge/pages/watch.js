@@ -26,6 +26,8 @@ export class Watch {
   chunks = 0;
   characters = 0;
   firstChunkMs = null;
+  /** Whether it was started elsewhere. */
+  joined = false;
   /** Chunks that did not follow the one before: none, ever. It is counted, so that it can be seen. */
   gaps = 0;
   /** The last cut: after which place, when, until when, and how many chunks waited meanwhile. */
@@ -44,6 +46,7 @@ export class Watch {
   #timer = null;
   #left = false;
   #minted = false;
+  #before = 0;
 
   /**
    * @param {object} on `status()`, `started()`, `event(...)`, `text(...)`, `restart()`, `chunk(...)`,
@@ -75,6 +78,7 @@ export class Watch {
   async join(id, token, { whole = false } = {}) {
     this.id = id;
     this.token = token;
+    this.joined = true;
     this.#become('joining');
     try {
       const found = await this.#describe();
@@ -82,6 +86,7 @@ export class Watch {
       this.skill = found.skill_id;
       this.#on.started();
       await this.#prepare();
+      this.#before = Math.max(0, Date.now() - found.created_at - this.elapsed());
       const over = !['queued', 'running'].includes(found.status);
       if (!over && !whole && found.text) {
         this.cursor = found.cursor;
@@ -128,6 +133,11 @@ export class Watch {
   /** Since the start, or since it was joined, in ms. */
   elapsed() {
     return (this.ended ?? performance.now()) - this.began;
+  }
+
+  /** Since it was started, by whomever, in ms: by the server's clock where it was joined. */
+  age() {
+    return this.elapsed() + this.#before;
   }
 
   /** Chunks a second, as they were written; `null` before the second one. */
@@ -266,9 +276,12 @@ export class Watch {
         return await api.describe(this.id, this.token);
       } catch (error) {
         if (this.#left) return null;
-        if (error.status === 401 && api.key() && !this.#minted) {
+        if (error.status === 401 && !this.#minted) {
+          // The token is out of date. Who has the right to get another one gets it.
           this.#minted = true;
-          this.token = (await api.readToken(this.id))?.token ?? null;
+          const made = await api.readToken(this.id).catch(() => null);
+          if (made === null) throw error;
+          this.token = made.token;
         } else if (error.status !== 0 && error.status !== 503) throw error;
         else await api.pause(Math.min(500 * 2 ** this.#failures++, LONGEST_PAUSE_MS));
       }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -126,6 +126,12 @@ def execution_in(page: Page) -> str:
     return found[1]
 
 
+def whole(page: Page, expected: str) -> None:
+    """Wait until there is as much text as there must be, and compare it, blanks and all."""
+    wait_until(lambda: len(text(page)) >= len(expected), "the whole text")
+    assert text(page) == expected
+
+
 def written(n: int) -> str:
     return "".join(map(word, range(n)))
 
@@ -146,7 +152,7 @@ def test_a_run_is_cut_resumed_shared_and_joined_and_no_letter_is_lost(
         # The log's first two entries are the start and the claim.
         seen = written(int(place.rpartition("-")[2]) - 2)
         expect(page.locator("#text")).to_have_text(seen, use_inner_text=False)
-        before, place = text(page), page.locator("#tape-of").text_content()
+        before = text(page)
         # It goes on without us, and nothing of that arrives.
         wait_until(
             lambda: len(http.get(f"/v1/executions/{execution}").json()["text"]) > len(before) + 40,
@@ -167,8 +173,7 @@ def test_a_run_is_cut_resumed_shared_and_joined_and_no_letter_is_lost(
         status(page, "reconnecting")
         for one in (page, other):
             status(one, "completed")
-            wait_until(lambda one=one: len(text(one)) >= len(written(70)), "the rest")
-            assert text(one) == written(70)
+            whole(one, written(70))
         assert http.get(f"/v1/executions/{execution}").json()["text"] == written(70)
         # Each event came once, and in order.
         places = [int(place) for place in page.locator("#tape-rows .place").all_text_contents()]
@@ -256,8 +261,7 @@ def test_what_a_skill_says_stays_text_and_a_phone_needs_no_sideways_scroll(
     expect(page.locator(".skill-name", has_text="<img")).to_have_text(HOSTILE)
     run(page, {"prompt": HOSTILE})
     status(page, "completed")
-    wait_until(lambda: len(text(page)) > 3000, "the text")
-    assert text(page) == HOSTILE + "x" * 3000
+    whole(page, HOSTILE + "x" * 3000)
     page.get_by_text("The same from code").click()
     expect(page.locator("#snippet")).to_contain_text("<img")
 
@@ -305,8 +309,7 @@ def test_a_long_run_leaves_the_page_small(pages: Pages, system: System) -> None:
     page = pages.open(f"{system.url}/?skill=words")
     run(page, {"n": 1500})
     status(page, "completed")
-    wait_until(lambda: len(text(page)) >= len(written(1500)), "the text")
-    assert text(page) == written(1500)
+    whole(page, written(1500))
     assert page.locator("#tape-rows li").count() == 300
     expect(page.locator("#tape-earlier")).to_have_text(re.compile(r"^1,20\d earlier$"))
     assert page.locator("#text div").count() > 1
@@ -347,7 +350,7 @@ def test_where_a_key_is_needed_it_is_asked_for_and_sent_and_streams_have_tokens(
     expect(key).to_be_hidden()
     run(page, {"n": 4})
     status(page, "completed")
-    wait_until(lambda: text(page) == written(4), "the text")
+    whole(page, written(4))
     assert any("/stream?token=" in url for url in urls)
     page.get_by_role("button", name="Share").click()
     link = page.get_by_label("A link to this execution")
@@ -358,7 +361,7 @@ def test_where_a_key_is_needed_it_is_asked_for_and_sent_and_streams_have_tokens(
     other.route("**/v1/**", guard)
     other.goto(link.input_value())
     status(other, "completed")
-    wait_until(lambda: text(other) == written(4), "the text")
+    whole(other, written(4))
     expect(other.get_by_label("API key")).to_be_hidden()
     other.goto(f"{link.input_value()}-expired")
     other.reload()
@@ -504,8 +507,9 @@ def test_its_colours_can_be_read_in_both_schemes_and_its_money_is_exact(
 ) -> None:
     page = pages.open(system.url)
     grounds = set()
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] - one of its literals
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
         tokens: dict[str, str] = page.evaluate(
             """(names) => {
                 const style = getComputedStyle(document.documentElement);
