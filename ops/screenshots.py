@@ -131,11 +131,16 @@ def _playground(browser: "Browser", system: System, picture: _Picture, folder: P
         cut_at = _chunks(page)
         execution = page.url.partition("execution=")[2]
         _until(lambda: _written(system, execution) >= cut_at + _MISSED, "what the cut missed")
-        page.get_by_role("button", name="Resume").click()
-        _until(lambda: _chunks(page) >= cut_at + _MISSED + _ENOUGH, "some chunks after the cut")
-        # The workers stand still for the picture; well within their lease.
+        # The workers stand still where a slow machine would miss the moment; well within their lease.
+        with _still(system):
+            page.get_by_role("button", name="Resume").click()
+            _until(lambda: _chunks(page) >= cut_at + _MISSED, "what had waited")
+        arrived = _chunks(page)
+        _until(lambda: _chunks(page) >= arrived + _ENOUGH, "some chunks after the cut")
         with _still(system):
             page.wait_for_timeout(200)
+            if page.locator("#sheet").get_attribute("data-status") != "streaming":
+                raise ScreenshotError("the run was over before its picture: try again")
             return _save(page, picture, folder)
 
 
