@@ -26,10 +26,10 @@ endif
 PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos bench docs docs-links lint format lock
+.PHONY: help setup demo dev test chaos bench docs docs-links screenshots lint format lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv, as pinned by requirements.lock
 
@@ -53,6 +53,9 @@ docs: $(STAMP) ## build docs/ into a site, build/site, or fail on a dead link
 
 docs-links: $(STAMP) ## look at the links in docs/ to other sites, too (needs internet)
 	@$(BIN)/python -m ops docs --links
+
+screenshots: $(STAMP) ## take the README's pictures of the playground anew (needs Chromium)
+	@$(BIN)/python -m ops screenshots
 
 lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check .

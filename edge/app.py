@@ -17,6 +17,7 @@ from edge.access import KeyAccess
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.lending import tokens_route
+from edge.pages import page_routes
 from edge.readers import Readers
 from edge.tokens import Tokens
 from edge.usage import usage_route
@@ -105,6 +106,7 @@ def create_app(settings: Settings) -> Starlette:
             tokens_route(executions, tokens, access),
             usage_route(Usage(queue_redis), access),
             Route("/readyz", readyz, methods=["GET"]),
+            *(page_routes() if settings.pages else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[

@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey|docs|openapi``: the operator's commands."""
+"""``python -m ops dev|demo|valkey|docs|openapi|screenshots``: the operator's commands."""
 
 import argparse
 import io
@@ -11,6 +11,7 @@ from typing import Final
 
 from ops.demo import demo
 from ops.dev import dev
+from ops.screenshots import ScreenshotError, take_screenshots
 from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
 from ops.system import ProcessError
 from ops.valkey import EmbeddedValkey, ValkeyError
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "--links", action="store_true", help="look at links to other sites instead (needs internet)"
     )
     commands.add_parser("openapi", help="write docs/openapi.json, the HTTP API's description")
+    commands.add_parser("screenshots", help="take the README's pictures of the pages")
     return parser
 
 
@@ -73,6 +75,12 @@ def _describe_api() -> int:
     return 0
 
 
+def _take_screenshots() -> int:
+    for path in take_screenshots():
+        print(f"Written: {path}")
+    return 0
+
+
 def _stop(signum: int, _frame: FrameType | None) -> None:
     """Leave through every ``with``, whatever asked us to stop."""
     sys.exit(128 + signum)
@@ -102,8 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _build_docs(options.output, links=options.links)
         if options.command == "openapi":
             return _describe_api()
+        if options.command == "screenshots":
+            return _take_screenshots()
         return demo()
-    except (ProcessError, SiteError, ValkeyError) as error:
+    except (ProcessError, ScreenshotError, SiteError, ValkeyError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
 

@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         token_secret: What signs stream tokens: at least 32 characters, several separated by commas: the
             first signs, all are good. Empty: a random one, shared through Redis.
         cors_origins: Origins whose pages may call the edges, comma separated; ``*`` is any.
+        pages: Whether an edge serves the pages for people: the playground at ``/``, and ``/ops``.
         max_body_bytes: The largest request body an edge reads.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
         send_timeout: After how long a reader that takes nothing is cut, in s.
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: str = ""
     token_secret: str = ""
     cors_origins: str = ""
+    pages: bool = True
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
     send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0

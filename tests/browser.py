@@ -1,16 +1,12 @@
 """A real Chromium: Debian's, which is installed when it is missing and we may."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.debian import find_program
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+from ops.chromium import find_chromium
 
 
 @contextmanager
@@ -40,12 +36,3 @@ def open_page() -> Iterator[Page]:
         page = browser.new_page()
         page.set_default_timeout(20_000)
         yield page
-
-
-@cache
-def find_chromium() -> str:
-    """Find Chromium, or install it where apt-get lets us; returns its path, or why there is none."""
-    for name in _NAMES:
-        if (found := shutil.which(name)) is not None:
-            return found
-    return find_program("chromium", "chromium")

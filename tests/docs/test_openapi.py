@@ -75,7 +75,7 @@ def operations_of(app: Starlette) -> set[tuple[str, str]]:
     return {
         (method.lower(), route.path)
         for route in app.routes
-        if isinstance(route, Route)
+        if isinstance(route, Route) and route.include_in_schema  # pages are for people
         for method in route.methods or ()
         if method != "HEAD"
     }

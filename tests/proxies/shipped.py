@@ -15,9 +15,9 @@ from typing import ClassVar, Final, NamedTuple, Self
 import pytest
 
 from ops.child import Child
+from ops.debian import find_program
 from ops.ports import LOOPBACK, free_port, is_free
 from ops.system import ROOT
-from tests.debian import find_program
 from tests.waiting import wait_until
 
 DEPLOY: Final = ROOT / "deploy"

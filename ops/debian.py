@@ -1,12 +1,14 @@
-"""Programs that tests need and no package of Python has: Debian's, installed where we may."""
+"""Programs that tests and screenshots need and no package of Python has: Debian's, installed where we may."""
 
 import os
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Final
 
-_SYSTEMD = Path("/run/systemd/system")
+_SYSTEMD: Final = Path("/run/systemd/system")
+_INSTALL_WITHIN: Final = 300
 
 
 @cache
@@ -33,12 +35,12 @@ def find_program(program: str, package: str, *, service: bool = False) -> str:
         ["update", "-qq"],
         ["install", "-y", "-qq", "--no-install-recommends", package],
     ):
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - apt-get, with words of ours
             [apt, "-o", "DPkg::Lock::Timeout=120", *command],
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=_INSTALL_WITHIN,
             check=False,
         )
         if done.returncode != 0:
