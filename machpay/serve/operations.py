@@ -112,6 +112,12 @@ PARAMETERS: Final[Json] = {
     "group_by": _parameter(
         "group_by", "query", "Sums of what, beside the total.", {"enum": ["day", "skill"]}
     ),
+    "minutes": _parameter(
+        "minutes",
+        "query",
+        "How far back to look; left out: 15.",
+        {"type": "integer", "minimum": 1, "maximum": 120},
+    ),
 }
 
 _RESUME: Final = ("Last-Event-ID", "last_event_id")
@@ -286,6 +292,17 @@ def _browser() -> Json:
 
 def _operations() -> Json:
     return {
+        "/v1/operations": {
+            "get": _operation(
+                *("operations", "showOperations", "Show how the deployment is"),
+                about="The queue, workers and edges, what happened in the last minutes, and what runs. "
+                "For operators.",
+                parameters=["minutes"],
+                answers={"200": _json("How it is.", "Overview")},
+                refused=["bad_request", "internal", "unavailable"],
+                served_by=EDGE,
+            )
+        },
         "/healthz": {
             "get": _operation(
                 *("operations", "healthz", "Ask whether the process lives"),

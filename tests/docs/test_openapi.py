@@ -75,7 +75,7 @@ def operations_of(app: Starlette) -> set[tuple[str, str]]:
     return {
         (method.lower(), route.path)
         for route in app.routes
-        if isinstance(route, Route)
+        if isinstance(route, Route) and route.include_in_schema
         for method in route.methods or ()
         if method != "HEAD"
     }
@@ -260,6 +260,8 @@ def test_answers_of_an_edge_are_as_described(edge_http: httpx.Client) -> None:
     for group_by in ({}, {"group_by": "day"}, {"group_by": "skill", "skill": "story"}):
         call("GET", "/v1/usage", params=group_by, status=200)
     call("GET", "/v1/usage", params={"from": "yesterday"}, status=400)
+    call("GET", "/v1/operations", params={"minutes": 5}, status=200)
+    call("GET", "/v1/operations", params={"minutes": 0}, status=400)
     judge(call, "edge")
 
 
