@@ -230,6 +230,7 @@ class Hub:
         tail.readers.add(reader)
         tail.idle_ticks = 0
         reader.behind = False
+        self._stopwatch.joined(tail)
         return tail
 
     # -- tails -----------------------------------------------------------------------------------

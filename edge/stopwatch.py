@@ -1,5 +1,7 @@
 """The stopwatch: how long first chunks and deliveries take at this edge, for the operations page.
 
+A start that has no tail of its own from the beginning, since Redis took long to subscribe, is not measured.
+
 Pushes are the edge's hot path: thousands a second. So of deliveries only a sample is measured, about
 :data:`PER_SECOND`, and for all others there is one call that counts down.
 """
@@ -88,10 +90,15 @@ class Stopwatch:
             data: Its payload.
             now: The loop's clock when it came, in s.
         """
-        if tail.begun_at is not None and kind not in INTERNAL:
+        if tail.begun_at is not None and kind not in INTERNAL and not tail.first_waits:
             self._first(tail, kind)
         if self._sample.chooses(now) and kind == b"chunk" and tail.readers:
             self._delivered(data)
+
+    def joined(self, tail: Tail) -> None:
+        """Note that a reader joined a tail, and takes what is there at once."""
+        if tail.begun_at is not None and tail.first_waits:
+            asyncio.get_running_loop().call_soon(self._first, tail, b"chunk")
 
     def batch(self, tail: Tail, events: Sequence[tuple[bytes, bytes]], now: float) -> None:
         """Note that a tail took several events, and woke its readers.
@@ -108,17 +115,20 @@ class Stopwatch:
     def _taken(self, tail: Tail, events: Sequence[tuple[bytes, bytes]]) -> None:
         for kind, data in events:
             if kind == b"chunk":
-                if tail.begun_at is not None:
+                if tail.begun_at is not None and not tail.first_waits:
                     self._first(tail, kind)
                 if tail.readers:
                     self._delivered(data)
                 return
-        if tail.ended:
+        if tail.ended and not tail.first_waits:
             tail.begun_at = None
 
     def _first(self, tail: Tail, kind: bytes) -> None:
+        if kind == b"chunk" and not tail.readers:
+            tail.first_waits = True  # a quick worker's: it came before its reader
+            return
         begun_at, tail.begun_at = tail.begun_at, None
-        if kind == b"chunk" and begun_at is not None and tail.readers:
+        if kind == b"chunk" and begun_at is not None:
             self._tally.measure(FIRST_CHUNK, asyncio.get_running_loop().time() - begun_at)
 
     def _delivered(self, data: bytes) -> None:

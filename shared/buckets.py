@@ -21,7 +21,6 @@ LONGEST: Final = 86_400.0
 """In s; what is shorter or longer counts as this."""
 
 _LOG_GROWTH: Final = math.log(GROWTH)
-_LAST: Final = math.ceil(math.log(LONGEST / SHORTEST) / _LOG_GROWTH)
 
 
 def bucket_of(seconds: float) -> int:
@@ -32,7 +31,7 @@ def bucket_of(seconds: float) -> int:
     """
     if not seconds > SHORTEST:
         return 0
-    return min(_LAST, math.ceil(math.log(seconds / SHORTEST) / _LOG_GROWTH))
+    return math.ceil(math.log(min(seconds, LONGEST) / SHORTEST) / _LOG_GROWTH)
 
 
 def value_of(bucket: int) -> float:
