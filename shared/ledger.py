@@ -46,7 +46,7 @@ MOST_FIELDS: Final = 1000
 """How many fields a slot of the pulse may have until that happens."""
 
 RECENT_ROWS: Final = 200
-"""How many rows are listed."""
+"""How many rows are listed; up to twice as many are kept."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

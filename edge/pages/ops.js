@@ -65,21 +65,30 @@ function tile(name, value, note, state = "") {
   $(`tile-${name}`).dataset.state = state;
 }
 
-function tiles({ queue, workers, edges, total, minutes }) {
+// What is never a skill's own doing: one of these is worth a look.
+const OURS = new Set(["internal", "log_lost", "queue_timeout", "worker_lost"]);
+
+function alarm({ failed, ended }, errors) {
+  const part = ended ? failed / ended : 0;
+  if (part >= 0.1 || errors.some(({ code }) => OURS.has(code))) return "bad";
+  return part >= 0.01 ? "warn" : "";
+}
+
+function tiles({ queue, workers, edges, total, minutes, errors }) {
   const capacity = workers.reduce((sum, worker) => sum + (worker.draining ? 0 : worker.max_jobs), 0);
   const leaving = workers.filter((worker) => worker.draining).length;
   const streams = edges.reduce((sum, edge) => sum + edge.streams, 0);
   const old = queue.oldest_age_ms > 10_000 ? "bad" : queue.oldest_age_ms > 1000 ? "warn" : "";
-  tile("waiting", count(queue.waiting), queue.waiting ? `the next since ${duration(queue.oldest_age_ms)}` : "the queue is empty", old);
+  tile("waiting", count(queue.waiting), queue.waiting ? `the oldest for ${duration(queue.oldest_age_ms)}` : "the queue is empty", old);
   tile("running", count(queue.running), `of ${count(capacity)} at once`, capacity && queue.running >= capacity ? "warn" : "");
   tile("workers", count(workers.length), leaving ? `${leaving} draining` : workers.length ? "all take work" : "nothing runs", workers.length ? "" : "bad");
-  tile("failed", share(total.failed, total.ended), `${count(total.failed)} of ${count(total.ended)} ended`, total.failed ? "warn" : "");
+  tile("failed", share(total.failed, total.ended), `${count(total.failed)} of ${count(total.ended)} ended`, alarm(total, errors));
   tile("started", count(total.started), `in ${minutes} min`);
   tile("edges", count(streams), edges.length === 1 ? "at 1 edge" : `at ${edges.length} edges`);
 }
 
 function execution(id) {
-  return { text: id, href: `/?execution=${encodeURIComponent(id)}`, kind: "id" };
+  return { text: id, title: id, href: `/?execution=${encodeURIComponent(id)}`, kind: "id" };
 }
 
 function place({ host, pid, id }) {

@@ -166,7 +166,7 @@ def page(deployment: Deployment) -> Iterator[Page]:
 
 def test_the_page_shows_what_the_api_says(deployment: Deployment, page: Page) -> None:
     tiles = {name: page.locator(f"#tile-{name}") for name in ("waiting", "running", "failed")}
-    expect(tiles["waiting"]).to_contain_text(re.compile(r"Waiting2the next since \d"))
+    expect(tiles["waiting"]).to_contain_text(re.compile(r"Waiting2the oldest for \d"))
     expect(tiles["running"]).to_contain_text("Running2of 2 at once")
     expect(tiles["failed"]).to_contain_text("33.3 %2 of 6 ended")
     expect(page.locator("#tile-workers")).to_contain_text("Workers1")

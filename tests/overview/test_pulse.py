@@ -139,13 +139,15 @@ async def test_a_skill_that_makes_up_codes_fills_neither_slot_nor_list(
 ) -> None:
     monkeypatch.setattr("shared.ledger.MOST_FIELDS", 50)
     ledger = Ledger(valkey_client, EventLog(valkey_client))
-    made_up = RECENT_ROWS + 50
+    made_up = 2 * RECENT_ROWS + 50
     for number in range(made_up):
         assert await ledger.record(cancelled(f"e{number}", f"code_{number}"))
     (*slots,) = [key async for key in valkey_client.scan_iter("machpay:pulse:*")]
     for slot in slots:
         assert await valkey_client.hlen(slot) <= 51  # type: ignore[misc]
-    assert await valkey_client.llen(RECENT) == RECENT_ROWS  # type: ignore[misc]
+    assert await valkey_client.llen(RECENT) == RECENT_ROWS + 50  # type: ignore[misc]
+    assert await valkey_client.ttl(RECENT) > 0
+    assert len(await ledger.recent(RECENT_ROWS)) == RECENT_ROWS
     story = await History(valkey_client).tell(time.time_ns() // 1_000_000, 5)
     assert story.total.ended == made_up
     if len(slots) == 1:  # else it went over a slot's end, and each was spared
