@@ -10,9 +10,9 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from shared.redis import Client, load_script
 from shared.telemetry import Outage
 
 logger: Final = logging.getLogger("machpay.fleet")
+
+T = TypeVar("T")
 
 Kind: TypeAlias = Literal["worker", "edge"]
 
@@ -124,12 +126,12 @@ class Fleet:
 
     async def workers(self) -> list[WorkerState]:
         """List the workers that live, by host and process."""
-        found = map(_workers.decode, await self._states("worker"))
+        found = _readable(_workers, await self._states("worker"))
         return sorted(found, key=lambda worker: (worker.host, worker.pid))
 
     async def edges(self) -> list[EdgeState]:
         """List the edges that live, by host and process."""
-        found = map(_edges.decode, await self._states("edge"))
+        found = _readable(_edges, await self._states("edge"))
         return sorted(found, key=lambda edge: (edge.host, edge.pid))
 
     async def runs(self, workers: Sequence[WorkerState]) -> list[RunningExecution]:
@@ -141,7 +143,8 @@ class Fleet:
         busy = sorted((w for w in workers if w.running), key=lambda worker: -worker.running)
         keys = [runs_key("worker", worker.id) for worker in busy[:MOST_RUNS]]
         answers = await self._redis.mget(keys) if keys else []
-        runs = [run for data in answers if data is not None for run in _runs.decode(data)]
+        told = _readable(_runs, [data for data in answers if data is not None])
+        runs = [run for some in told for run in some]
         return sorted(runs, key=lambda run: run.created_at)[:MOST_RUNS]
 
     async def _states(self, kind: Kind) -> list[bytes]:
@@ -150,6 +153,13 @@ class Fleet:
             return []
         answers = await self._redis.mget([member_key(kind, name.decode()) for name in names])
         return [data for data in answers if data is not None]
+
+
+def _readable(decoder: msgspec.json.Decoder[T], told: Iterable[bytes]) -> Iterator[T]:
+    """Decode what processes said, but for what those of another release may say in another way."""
+    for data in told:
+        with suppress(msgspec.DecodeError):
+            yield decoder.decode(data)
 
 
 def kind_of(state: WorkerState | EdgeState) -> Kind:
