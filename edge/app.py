@@ -17,6 +17,7 @@ from edge.access import KeyAccess
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.lending import tokens_route
+from edge.operations import operations_route
 from edge.pages import page_routes
 from edge.readers import Readers
 from edge.tokens import Tokens
@@ -28,16 +29,19 @@ from machpay.serve.executions import ApiError
 from machpay.serve.inflight import InFlight
 from machpay.serve.offers import OFFERED_FOR
 from machpay.serve.openapi import openapi_route
+from machpay.serve.overview import EdgeState
 from machpay.serve.responses import error_response, json_response
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
 from shared.accounts import Accounts
+from shared.fleet import Identity, Report, reporting
 from shared.garbage import look_less_often
 from shared.jobs import Queue
 from shared.ledger import Ledger
 from shared.log import EventLog
 from shared.overdue import Overdue
 from shared.presence import Presence
+from shared.pulse import Tally
 from shared.redis import Client, connect, connect_queue
 from shared.registry import Registry
 from shared.settings import Settings, SettingsError
@@ -60,20 +64,28 @@ def create_app(settings: Settings) -> Starlette:
     queue = Queue(queue_redis)
     ledger = Ledger(queue_redis, log)
     overdue = Overdue(log, queue, ledger, lease=settings.lease)
-    hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat)
+    tally = Tally()
+    hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat, tally=tally)
     readers = Readers(Presence(log_redis))
     registry = Registry(queue_redis)
-    executions = RedisExecutions(log, queue, registry, hub, overdue, ledger, readers)
+    executions = RedisExecutions(log, queue, registry, hub, overdue, ledger, readers, tally)
     streams = Streams(max_age=settings.max_connection_age, send_timeout=settings.send_timeout)
     drain = Drain(streams, window=settings.drain_window)
     tokens = Tokens(queue_redis, settings.token_secret)
     access = KeyAccess(Accounts(settings.api_keys), tokens, origins=settings.origins)
 
+    identity = Identity.mine()
+
+    def report() -> Report:
+        return Report(
+            EdgeState(**identity._asdict(), streams=len(streams), draining=drain.draining)
+        )
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         look_less_often()
         with drain.on_signals():
-            async with executions.running():
+            async with reporting(queue_redis, tally, report), executions.running():
                 yield
         await queue_redis.aclose(close_connection_pool=True)
         await log_redis.aclose()
@@ -105,6 +117,7 @@ def create_app(settings: Settings) -> Starlette:
             ),
             tokens_route(executions, tokens, access),
             usage_route(Usage(queue_redis), access),
+            operations_route(queue_redis, queue, ledger, access),
             Route("/readyz", readyz, methods=["GET"]),
             *(page_routes() if settings.pages else []),
         ],

@@ -37,6 +37,7 @@ from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
 from shared.log import RUNNING_MARGIN, Begun, EventLog, Summary
 from shared.overdue import Overdue
+from shared.pulse import STARTED, Tally
 from shared.redis import is_away
 from shared.refusals import LogError
 from shared.registry import Registry
@@ -65,6 +66,7 @@ class RedisExecutions:
         overdue: Ends what nobody runs any more.
         ledger: The ledger.
         readers: Says who is read, where that matters.
+        tally: Counts what is started here.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class RedisExecutions:
         overdue: Overdue,
         ledger: Ledger,
         readers: Readers,
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
         self._queue = queue
@@ -84,6 +87,7 @@ class RedisExecutions:
         self._overdue = overdue
         self._ledger = ledger
         self._readers = readers
+        self._tally = tally or Tally()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -183,6 +187,7 @@ class RedisExecutions:
             await self._hub.begun(execution_id, start, terms)
         if begun is Begun.KNOWN:
             return await self._replay(execution_id, request)
+        self._tally.count(STARTED)
         if begun is Begun.BARRED:
             await self._settle(execution_id)
             return Started(execution_id)

@@ -14,6 +14,7 @@ from typing import Final
 from redis.exceptions import ConnectionError
 
 from edge.pieces import Pieces
+from edge.stopwatch import Stopwatch
 from edge.subscription import Subscription
 from edge.tail import Reader, Tail
 from machpay._position import ORIGIN, Position
@@ -24,6 +25,7 @@ from shared.cancellation import cancelled
 from shared.keys import log_key
 from shared.log import INTERNAL, Entry, EventLog, Summary, parse_batch
 from shared.overdue import Overdue, look_in
+from shared.pulse import Tally
 from shared.redis import is_away
 from shared.terms import Terms
 
@@ -52,18 +54,26 @@ class Hub:
         url: The logs' Redis, for the subscription.
         overdue: Ends what nobody runs any more.
         heartbeat: After how much silence a reader gets a heartbeat, in s.
+        tally: Counts what is measured here.
 
     Attributes:
         pieces: What reads the logs.
     """
 
     def __init__(
-        self, log: EventLog, url: str, overdue: Overdue, *, heartbeat: float = 15.0
+        self,
+        log: EventLog,
+        url: str,
+        overdue: Overdue,
+        *,
+        heartbeat: float = 15.0,
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
         self._overdue = overdue
         self.pieces = Pieces(log)
         self._heartbeat = heartbeat
+        self._stopwatch = Stopwatch(tally or Tally())
         self._tails: dict[str, Tail] = {}
         self._channels: dict[bytes, Tail] = {}
         self._subscription = Subscription(url, self._pushed, self._reconnected)
@@ -171,6 +181,7 @@ class Hub:
         if execution_id in self._tails:
             return
         tail = self._new_tail(execution_id)
+        tail.begun_at = asyncio.get_running_loop().time()
         try:
             tail.expected = self._subscription.ask(log_key(execution_id))
         except ConnectionError:
@@ -207,7 +218,7 @@ class Hub:
         """Note that an execution which was expected is none that was started here and now."""
         tail = self._tails.get(execution_id)
         if tail is not None and tail.expected is not None:
-            tail.expected = None
+            tail.expected = tail.begun_at = None
             if not tail.readers and not tail.looking:
                 self._drop(tail)
 
@@ -219,6 +230,7 @@ class Hub:
         tail.readers.add(reader)
         tail.idle_ticks = 0
         reader.behind = False
+        self._stopwatch.joined(tail)
         return tail
 
     # -- tails -----------------------------------------------------------------------------------
@@ -303,6 +315,7 @@ class Hub:
             for entry in entries[1:]:
                 tail.take(entry.position, [(entry.type, entry.data)], now)
             tail.heard_at = now
+            self._stopwatch.batch(tail, [(entry.type, entry.data) for entry in entries[1:]], now)
 
     def _pushed(self, channel: bytes, payload: bytes) -> None:
         tail = self._channels.get(channel)
@@ -311,6 +324,7 @@ class Hub:
         now = asyncio.get_running_loop().time()
         parts = payload.split(b"\n")
         if len(parts) == 3 and tail.take_next(parts[0], parts[1], parts[2], now):
+            self._stopwatch.pushed(tail, parts[1], parts[2], now)
             return
         try:
             first, events = parse_batch(parts)
@@ -318,6 +332,7 @@ class Hub:
             logger.warning("%s: a foreign message was pushed", tail.execution_id)
             return
         tail.take(first, events, now)
+        self._stopwatch.batch(tail, events, now)
         if tail.dirty:
             self._look_at(tail)
 

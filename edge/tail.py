@@ -134,6 +134,9 @@ class Tail:
         ended: The terminal event is in.
         lost: The log is shorter than what was seen of it: Redis lost its tail.
         dirty: A hole, a reconnection or a long silence: look at the log.
+        begun_at: When an execution that is started here was, by the loop's clock, in s, until its first
+            chunk is in; ``None`` of all others.
+        first_waits: That chunk is in, and nobody read here when it came.
         expected: Done when pushes come, for an execution that is about to be started here.
         looking: Somebody is looking at the log already.
         overdue_at: When one of its limits may have passed, by the loop's clock, in s.
@@ -151,6 +154,8 @@ class Tail:
         self.lost = False
         self.dirty = False
         self.looking = False
+        self.begun_at: float | None = None
+        self.first_waits = False
         self.expected: asyncio.Future[None] | None = None
         self.heard_at = now
         self.overdue_at: float | None = None

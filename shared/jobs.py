@@ -7,7 +7,7 @@ bits, JSON has.
 """
 
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from arq.jobs import serialize_job
@@ -67,6 +67,22 @@ class Execute(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(self.input, type=dict[str, Any]), decode_terms(self.terms)
 
 
+class Depth(NamedTuple):
+    """How long the queue is.
+
+    Attributes:
+        now: When that was, in ms since the epoch, by Redis's clock.
+        waiting: How many executions wait for a worker.
+        oldest_ms: For how long the one that is next has waited, in ms; 0 without any.
+        running: How many a worker has taken. One that was put off for a moment counts, too.
+    """
+
+    now: int
+    waiting: int
+    oldest_ms: int
+    running: int
+
+
 class Queue:
     """Queues executions, and reaches who runs them.
 
@@ -78,6 +94,7 @@ class Queue:
         self._redis = redis
         self._enqueue = load_script(redis, "shared", "enqueue.lua")
         self._stop = load_script(redis, "shared", "stop.lua")
+        self._depth = load_script(redis, "shared", "depth.lua")
 
     async def put(self, job: Execute) -> bool:
         """Queue an execution; safe to repeat when the answer was lost.
@@ -112,3 +129,8 @@ class Queue:
     async def stop(self, execution_id: str) -> None:
         """Tell the worker that runs an execution, if any, that its log was ended from outside."""
         await self._stop([lease_key(execution_id)], [execution_id, STOPS_PREFIX, STOPS_TTL_MS])
+
+    async def depth(self) -> Depth:
+        """Look how long the queue is."""
+        now, waiting, since, running = await self._depth([QUEUE], [])
+        return Depth(now, waiting, max(0, now - since) if waiting else 0, running)

@@ -15,6 +15,11 @@ key                                      type    what, and how long it stays
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
 ``machpay:token:<id>``                    set     executions a stream token started; while it reads them
 ``machpay:tokens:secret``                string  what signs stream tokens, unless a setting does; stays
+``machpay:pulse:<slot>``                 hash    what was counted in 10 s; :data:`PULSE_TTL_MS`
+``machpay:recent``                       list    ms and rows of what ended lately; :data:`RECENT_TTL_MS`
+``machpay:fleet:<kind>``                 zset    worker or edge -> when it was heard of last, in ms
+``machpay:fleet:<kind>:<id>``            string  what it says of itself; ``fleet.ALIVE_FOR``
+``machpay:fleet:<kind>:<id>:runs``       string  what a worker runs; the same
 ``arq:job:<executionId>``                string  the job; arq's own key, as ``arq.jobs.Job`` has it
 ``arq:in-progress:<executionId>``        string  who picked it last: a worker's token; 1 day
 ``arq:retry:<executionId>``              string  arq's count of picks; 1 day
@@ -37,6 +42,12 @@ STOPS_PREFIX: Final = "machpay:stops:"
 STOPS_TTL_MS: Final = 3600 * 1000
 
 TOKEN_SIGNER: Final = "machpay:tokens:secret"  # noqa: S105 - the name of one
+SLOT_MS: Final = 10_000
+PULSE_PREFIX: Final = "machpay:pulse:"
+PULSE_TTL_MS: Final = 7_500 * 1000
+"""Two hours, and a little more: what is asked for must not expire while it is read."""
+RECENT: Final = "machpay:recent"
+RECENT_TTL_MS: Final = 24 * 3600 * 1000
 
 HOLDER_TTL_MS: Final = 24 * 3600 * 1000
 LEASE_PREFIX: Final[str] = in_progress_key_prefix
@@ -95,3 +106,23 @@ def job_key(execution_id: str) -> str:
 def result_key(execution_id: str) -> str:
     """Name arq's result of a job (never written here; read to stay compatible)."""
     return result_key_prefix + execution_id
+
+
+def pulse_key(slot: int) -> str:
+    """Name what was counted in a slot: :data:`SLOT_MS` times this, since the epoch."""
+    return f"{PULSE_PREFIX}{slot}"
+
+
+def fleet_key(kind: str) -> str:
+    """Name the list of all processes of a kind that live."""
+    return f"machpay:fleet:{kind}"
+
+
+def member_key(kind: str, member: str) -> str:
+    """Name what a process says of itself."""
+    return f"machpay:fleet:{kind}:{member}"
+
+
+def runs_key(kind: str, member: str) -> str:
+    """Name what a process says of the executions that it runs."""
+    return f"machpay:fleet:{kind}:{member}:runs"

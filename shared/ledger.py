@@ -3,20 +3,30 @@
 A row is what the log's terminal event says, under the execution's id. Whoever brings a job to its
 end writes it before the job is forgotten; a crash between the two is healed by the next who picks
 the job, and to write a row again changes nothing.
+
+In the same step, an execution that gets its row is counted by its outcome and listed among those that ended
+lately, for operators: in both it is once, too.
 """
 
 import logging
 import time
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from machpay._wire import encode_payload
 from machpay.events import EndEvent, ErrorEvent
-from shared.keys import ledger_key
+from shared.keys import (
+    PULSE_PREFIX,
+    PULSE_TTL_MS,
+    RECENT,
+    RECENT_TTL_MS,
+    SLOT_MS,
+    ledger_key,
+)
 from shared.log import EventLog
-from shared.redis import Client
+from shared.redis import Client, load_script
 from shared.terms import Terms
 
 logger: Final = logging.getLogger("machpay.ledger")
@@ -25,6 +35,18 @@ _end: Final = msgspec.json.Decoder(EndEvent)
 _error: Final = msgspec.json.Decoder(ErrorEvent)
 
 COMPLETED: Final = "completed"
+
+OUTCOME: Final = "outcome:"
+"""What the pulse's fields of outcomes begin with."""
+
+OTHER: Final = "other_errors"
+"""The outcome that codes are counted under when there are too many different ones in a slot."""
+
+MOST_FIELDS: Final = 1000
+"""How many fields a slot of the pulse may have until that happens."""
+
+RECENT_ROWS: Final = 200
+"""How many rows are listed; up to twice as many are kept."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -81,6 +103,21 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         )
 
 
+class Listed(NamedTuple):
+    """A row among those that were written lately.
+
+    Attributes:
+        at: When it was written, in ms since the epoch, by Redis's clock.
+        row: The row.
+    """
+
+    at: int
+    row: Row
+
+
+_row: Final = msgspec.json.Decoder(Row)
+
+
 class Ledger:
     """Writes the ledger: one hash for each account and day of start (UTC), a field per execution.
 
@@ -92,6 +129,7 @@ class Ledger:
     def __init__(self, redis: Client, log: EventLog) -> None:
         self._redis = redis
         self._log = log
+        self._record = load_script(redis, "shared", "ledger.lua")
 
     async def record(self, row: Row) -> bool:
         """Write a row, unless the execution has one.
@@ -100,9 +138,35 @@ class Ledger:
             False when it had.
         """
         day = time.strftime("%Y-%m-%d", time.gmtime(row.created_at / 1000))
-        key = ledger_key(row.owner, day)
-        added = await self._redis.hsetnx(key, row.execution_id, encode_payload(row))  # type: ignore[arg-type,misc]
+        added = await self._record(
+            [ledger_key(row.owner, day), RECENT],
+            [
+                row.execution_id,
+                encode_payload(row),
+                OUTCOME + row.outcome,
+                OUTCOME + OTHER,
+                MOST_FIELDS,
+                PULSE_PREFIX,
+                SLOT_MS,
+                PULSE_TTL_MS,
+                RECENT_ROWS,
+                RECENT_TTL_MS,
+            ],
+        )
         return bool(added)
+
+    async def recent(self, count: int) -> list[Listed]:
+        """List the rows that were written lately, of all accounts, the newest first.
+
+        Args:
+            count: How many at most; there are no more than :data:`RECENT_ROWS`.
+        """
+        found: list[Listed] = []
+        entries: list[bytes] = await self._redis.lrange(RECENT, 0, count - 1)  # type: ignore[misc]
+        for entry in entries:
+            at, _, data = entry.partition(b" ")
+            found.append(Listed(int(at), _row.decode(data)))
+        return found
 
     async def settle(self, execution_id: str) -> bool:
         """Write the row of an execution that somebody has ended, from its log.

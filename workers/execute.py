@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 from machpay._endings import INTERNAL, LOG_LOST
 from machpay._run import Interrupted, run
 from machpay._wire import encode_payload
+from machpay.serve.overview import RunningExecution
 from machpay.skill import Skill, SkillInput
 from shared.cancellation import cancelled
 from shared.jobs import Execute
@@ -21,6 +23,7 @@ from shared.ledger import Ledger, Row
 from shared.log import EventLog, NewEvent
 from shared.overdue import end_if_unclaimed
 from shared.presence import Presence
+from shared.pulse import QUEUE_WAIT, Tally
 from shared.redis import is_away
 from shared.refusals import LogError, Lost
 from shared.terms import Terms
@@ -55,11 +58,13 @@ class _Run:
     """A job that is being run here.
 
     Attributes:
+        terms: What was agreed, once it is read.
         claim: The attempt, once there is one.
         remote: The skill, if it is another server's.
     """
 
     def __init__(self) -> None:
+        self.terms: Terms | None = None
         self.claim: Claim | None = None
         self.remote: RemoteSkill | None = None
         self._publisher: Publisher | None = None
@@ -94,6 +99,7 @@ class Executor:
         presence: Who reads what.
         skills: What this worker can run, by id.
         leases: This worker's leases.
+        tally: Counts what is measured here.
     """
 
     def __init__(
@@ -103,12 +109,14 @@ class Executor:
         presence: Presence,
         skills: Mapping[str, Skill],
         leases: Leases,
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
         self._ledger = ledger
         self._presence = presence
         self._skills = skills
         self._leases = leases
+        self._tally = tally or Tally()
         self._running: dict[str, _Run] = {}
         self._shutting_down = False
 
@@ -153,6 +161,25 @@ class Executor:
         """Note that what is cancelled from now on is handed over: no worker was lost."""
         self._shutting_down = True
 
+    def running(self, most: int) -> list[RunningExecution]:
+        """List what runs here, what was taken first in front.
+
+        Args:
+            most: How many at most.
+        """
+        return [
+            RunningExecution(
+                execution_id=execution_id,
+                skill_id=run.terms.skill_id,
+                account=run.terms.owner,
+                attempt=0 if run.claim is None else run.claim.ordinal,
+                created_at=run.terms.created_at,
+                worker=self._leases.token,
+            )
+            for execution_id, run in islice(self._running.items(), most)
+            if run.terms is not None
+        ]
+
     async def look(self, execution_id: str) -> None:
         """Stop an execution that is not ours any more, as its log tells.
 
@@ -171,8 +198,8 @@ class Executor:
         await self._settle(execution_id)
 
     async def _execute(self, request: Execute, mine: _Run) -> None:
-        data, terms = request.decode()
-        execution_id = request.execution_id
+        data, mine.terms = request.decode()
+        terms, execution_id = mine.terms, request.execution_id
         if await end_if_unclaimed(self._log, execution_id, terms):
             await self._settle(execution_id)
             return
@@ -187,6 +214,8 @@ class Executor:
         mine.claim = await claim(self._log, self._leases, execution_id, skill, terms, policy)
         end = None
         if mine.claim is not None:
+            if mine.claim.ordinal == 1:
+                self._tally.measure(QUEUE_WAIT, time.time() - terms.created_at / 1000)
             end = await self._attempt(skill, data, terms, mine)
         if end is not None:
             await self._ledger.record(Row.of(execution_id, terms, *end))

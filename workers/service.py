@@ -8,12 +8,15 @@ from typing import Final, cast
 from arq.typing import WorkerCoroutine
 from arq.worker import func
 
+from machpay.serve.overview import WorkerState
 from machpay.skill import Skill
+from shared.fleet import MOST_RUNS, Identity, Report, reporting
 from shared.garbage import look_less_often
 from shared.jobs import FUNCTION
 from shared.ledger import Ledger
 from shared.log import EventLog
 from shared.presence import Presence
+from shared.pulse import Tally
 from shared.redis import connect, connect_queue
 from shared.registry import Registry
 from shared.settings import Settings
@@ -42,7 +45,8 @@ async def serve(
     log_redis = connect(settings.logs_url)
     log = EventLog(log_redis, retention=settings.retention)
     leases = Leases(queue, settings.lease)
-    executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases)
+    tally = Tally()
+    executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases, tally)
 
     worker = Worker(
         [func(cast(WorkerCoroutine, executor.execute), name=FUNCTION)],
@@ -55,10 +59,22 @@ async def serve(
         on_unknown=executor.look,
         on_hand_over=executor.shut_down,
     )
+    identity = Identity.mine(leases.token)
+
+    def report() -> Report:
+        state = WorkerState(
+            **identity._asdict(),
+            max_jobs=worker.max_jobs,
+            running=len(worker.tasks),
+            skills=len(servers.announced()),
+            draining=not worker.allow_pick_jobs,
+        )
+        return Report(state, executor.running(MOST_RUNS))
+
     registry = Registry(queue)
     look_less_often()
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with reporting(queue, tally, report), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(worker.async_run(), name="worker")
             announcing = tasks.create_task(_announce(registry, servers), name="announce skills")
             watching = tasks.create_task(servers.watch(), name="remote skills")

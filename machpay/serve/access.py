@@ -81,6 +81,17 @@ def needs_key(caller: Caller) -> Caller:
     return caller
 
 
+def needs_operator(caller: Caller) -> Caller:
+    """Pass a caller on who may see what the whole deployment does.
+
+    Raises:
+        ApiError: 403 ``forbidden``.
+    """
+    if not needs_key(caller).operator:
+        raise ApiError(403, "forbidden", "This is for operators: it needs a key of one.")
+    return caller
+
+
 def may_cancel(caller: Caller) -> Caller:
     """Pass a caller on who may stop what they may read.
 

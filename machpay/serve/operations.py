@@ -114,6 +114,12 @@ PARAMETERS: Final[Json] = {
     "group_by": _parameter(
         "group_by", "query", "Sums of what, beside the total.", {"enum": ["day", "skill"]}
     ),
+    "minutes": _parameter(
+        "minutes",
+        "query",
+        "How far back to look; left out: 15.",
+        {"type": "integer", "minimum": 1, "maximum": 120},
+    ),
 }
 
 _RESUME: Final = ("Last-Event-ID", "last_event_id")
@@ -130,6 +136,7 @@ def _operation(  # noqa: PLR0913 - a declaration: all of them are named
     refused: Iterable[str] = (),
     about: str = "",
     served_by: Sequence[str] = BOTH,
+    public: bool = False,
 ) -> Json:
     made: Json = {"tags": [tag], "operationId": name, "summary": summary}
     if about:
@@ -138,7 +145,6 @@ def _operation(  # noqa: PLR0913 - a declaration: all of them are named
         made["parameters"] = listed
     if body is not None:
         made["requestBody"] = body
-    public = tag == "operations"
     made["responses"] = {**answers, **refusals([*refused, *(() if public else ("unauthorized",))])}
     if public:
         made["security"] = []
@@ -310,15 +316,28 @@ def _browser() -> Json:
 
 def _operations() -> Json:
     return {
+        "/v1/operations": {
+            "get": _operation(
+                *("operations", "showOperations", "Show how the deployment is"),
+                about="The queue, workers and edges, what happened in the last minutes, and what runs. "
+                "For operators.",
+                parameters=["minutes"],
+                answers={"200": _json("How it is.", "Overview")},
+                refused=["bad_request", "forbidden", "internal", "unavailable"],
+                served_by=EDGE,
+            )
+        },
         "/healthz": {
             "get": _operation(
                 *("operations", "healthz", "Ask whether the process lives"),
+                public=True,
                 answers={"200": _json("It does.", "Health")},
             )
         },
         "/readyz": {
             "get": _operation(
                 *("operations", "readyz", "Ask whether the process can serve"),
+                public=True,
                 answers={"200": _json("It can.", "Health")},
                 refused=["unavailable", "draining"],
                 served_by=EDGE,
@@ -327,6 +346,7 @@ def _operations() -> Json:
         "/openapi.json": {
             "get": _operation(
                 *("operations", "openapi", "Get this document, of what this server serves"),
+                public=True,
                 answers={
                     "200": {
                         "description": "The document.",

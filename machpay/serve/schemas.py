@@ -17,6 +17,18 @@ from machpay._options import CANCEL_AFTER
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
 from machpay.pricing import Pricing
 from machpay.serve.executions import ExecutionInfo, SkillInfo
+from machpay.serve.overview import (
+    Backlog,
+    EdgeState,
+    EndedExecution,
+    ErrorCount,
+    Figures,
+    Moment,
+    Overview,
+    Percentiles,
+    RunningExecution,
+    WorkerState,
+)
 
 _T = TypeVar("_T")
 _Maybe: TypeAlias = _T | UnsetType
@@ -244,6 +256,8 @@ DESCRIBED: Final[tuple[type[msgspec.Struct], ...]] = (
     *(StartEvent, ChunkEvent, EndEvent, ErrorEvent),
     *(UsageReport, UsageSum, UsageGroup),
     *(ReadToken, StartToken, StreamToken),
+    *(Overview, Backlog, WorkerState, EdgeState, Figures, Moment, Percentiles),
+    *(ErrorCount, RunningExecution, EndedExecution),
     *(ErrorBody, ErrorDetail, Health),
 )
 

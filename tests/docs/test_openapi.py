@@ -278,6 +278,8 @@ def test_answers_of_an_edge_are_as_described(edge_http: httpx.Client) -> None:
     call("POST", tokens, json={"skill_id": "nothing"}, status=404)
     call("POST", tokens, json={}, status=400)
     call("POST", tokens, content=b" " * (2 << 20), status=413)
+    call("GET", "/v1/operations", params={"minutes": 5}, status=200)
+    call("GET", "/v1/operations", params={"minutes": 0}, status=400)
     judge(call, "edge", "unauthorized")
 
 

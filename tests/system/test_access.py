@@ -81,6 +81,7 @@ def test_every_route_but_health_wants_a_key(call: Call) -> None:
         ("GET", "/v1/executions/mine/stream?last_event_id=mine.1-1"),
         ("POST", "/v1/executions/mine/cancel"),
         ("GET", "/v1/usage"),
+        ("GET", "/v1/operations"),
         ("POST", "/v1/tokens"),
         ("GET", "/api/stream?prompt=x"),
         ("POST", "/api/stream"),
@@ -91,8 +92,15 @@ def test_every_route_but_health_wants_a_key(call: Call) -> None:
             assert answer.headers["www-authenticate"] == "Bearer"
         # A key in a URL would be in histories and logs: it does not count there.
         call(method, f"{path}{'&' if '?' in path else '?'}token={ALICE}", 401)
-    for path in ("/healthz", "/readyz", "/openapi.json"):
+    for path in ("/healthz", "/readyz", "/openapi.json", "/", "/ops", "/pages/style.css"):
         call("GET", path, 200)
+
+
+def test_only_operators_see_the_whole_deployment(call: Call) -> None:
+    assert call("GET", "/v1/operations", 200, OPS).json()["queue"]
+    assert code(call("GET", "/v1/operations", 403, ALICE)) == "forbidden"
+    token = lent(call, {"skill_id": "count"}, OPS)
+    assert code(call("GET", "/v1/operations", 403, token)) == "forbidden"
 
 
 def test_what_is_foreign_is_not_there_but_for_operators(call: Call) -> None:
