@@ -297,7 +297,7 @@ def _browser() -> Json:
         answers={"200": _events(_UNNAMED), "204": {"description": _RESUMED_BY_GET}},
         # It starts after its headers: what is refused then is an `error` event, or a `retry:`.
         refused=[code for code in refused if code not in ("body_too_large", "request_timeout")],
-        about="What is refused once the answer has begun is an `error` event without an id.",
+        about="What is refused once the answer has begun is an `error` event whose id resumes to nothing.",
     )
     text = {"text/plain": {"schema": {"type": "string"}}}
     answer = _events(
