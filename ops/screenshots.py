@@ -94,8 +94,8 @@ def _browser() -> Iterator["Browser"]:
     except ImportError:
         raise ScreenshotError("Playwright is missing: make setup installs it.") from None
     found = find_chromium()
-    if found.startswith("no "):
-        raise ScreenshotError(found)
+    if found is None:
+        raise ScreenshotError("No Chromium on PATH: Debian's package is `chromium`.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         try:
