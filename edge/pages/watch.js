@@ -119,7 +119,7 @@ export class Watch {
 
   /** Stop the execution itself. */
   async cancel() {
-    await api.cancel(this.id, this.token);
+    await api.cancel(this.id);
     // It ends by its own event, which nobody would hear while the connection is cut.
     if (this.status === 'cut') this.resume();
   }
