@@ -67,7 +67,7 @@ def test_it_is_listed_as_there_and_runs_as_here(client: MachPay) -> None:
     assert listed.pricing.per_token_usd == Decimal("0.01")
     assert not client.skills.get("far-whole").streaming
     assert listed.input_schema == TAKES
-    with pytest.raises(InvalidRequest, match="^invalid_input: input.n must be a whole number.$"):
+    with pytest.raises(InvalidRequest, match=r"^invalid_input: input\.n must be a whole number\.$"):
         client.skills.run("far", {"n": "four"})
 
     stream = client.skills.stream("far", {"n": 4})
