@@ -26,7 +26,7 @@ extensions = [
 exclude_patterns = ["_ext", "_build"]
 nitpicky = True
 # Names of others have no page here, and their own sites are elsewhere.
-nitpick_ignore_regex = [(r"py:.*", r"(?!machpay\b).*"), ("py:class", r"machpay\.skill\.H")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!machpay\b).*"), ("py:class", r"machpay\.skill\.[HV]")]
 # What the guide prints is printed as it is, also where a lexer does not know a character of it.
 suppress_warnings = ["misc.highlighting_failure"]
 

@@ -40,7 +40,7 @@ class Contract:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = {key: value for key, value in schema.items() if key != "$id"}
+        self.schema: Schema = {key: value for key, value in schema.items() if key != "$id"}
         try:
             self._whole = jsonschema_rs.Draft202012Validator(
                 self.schema, pattern_options=_LINEAR, validate_formats=True, offline=True

@@ -27,6 +27,9 @@ test('an option that is not what it must be is named', () => {
     [{ pricing: { base_usd: 1 } }, /no 'base_usd'/],
     [{ pricing: null }, /pricing is an object/],
     [{ name: 5 }, /name is a string/],
+    [{ inputSchema: null }, /inputSchema is a JSON Schema/],
+    [{ inputSchema: { type: 'string' } }, /inputSchema must have type: 'object'/],
+    [{ inputSchema: { type: 'object', title: 'é'.repeat(33_000) } }, /inputSchema is over 65536/],
     [{ streaming: 'yes' }, /streaming is true or false/],
     ...['timeout', 'idleTimeout', 'queueTimeout', 'maxOutputBytes'].flatMap((key) =>
       [0, -1, Number.NaN, Infinity, '5', true].map((value) => [{ [key]: value }, RegExp(key)]),
@@ -44,6 +47,17 @@ test('a skill has one handler, and a skill without any is not served', async () 
   const handler = skill.streamHandler(() => 'x');
   assert.equal(skill.handler, handler);
   assert.throws(() => skill.streamHandler(() => 'y'), /has a handler already/);
+});
+
+test("a schema is the skill's own", () => {
+  const inputSchema = { type: 'object', properties: { prompt: { type: 'string' } } };
+  const skill = new Skill({ id: 'x', inputSchema });
+  inputSchema.properties.prompt.type = 'number';
+  assert.deepEqual(skill.inputSchema, {
+    type: 'object',
+    properties: { prompt: { type: 'string' } },
+  });
+  assert.equal(new Skill({ id: 'x' }).inputSchema, null);
 });
 
 test('an input can be made to test a handler with', () => {
