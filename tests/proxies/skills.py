@@ -13,9 +13,9 @@ step = Skill(id="step", timeout=300, idle_timeout=120)
 async def step_by_step(input: SkillInput) -> AsyncIterator[str]:
     """Yield ``n`` words, each when a file of its number is in ``folder``; note each run there."""
     folder = Path(input.data["folder"])
-    with (folder / "runs").open("a") as runs:  # noqa: ASYNC230 - a line
+    with (folder / "runs").open("a") as runs:
         runs.write(f"{input.execution_id} {input.attempt}\n")
     for number in range(int(input.data["n"])):
-        while not (folder / str(number)).exists():  # noqa: ASYNC240, ASYNC110 - a file in memory
+        while not (folder / str(number)).exists():  # noqa: ASYNC110 - a file in memory
             await asyncio.sleep(0.01)
         yield f"{number} "

@@ -2,9 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -29,12 +27,11 @@ Stubs = tuple[StubEdge, StubEdge]
 
 
 @pytest.fixture(autouse=True)
-def fresh(stubs: Stubs) -> Iterator[None]:
+def fresh(stubs: Stubs) -> None:
     for stub in stubs:
         stub.requests.clear()
         stub.headers.clear()
         stub.left.clear()
-    yield
 
 
 def asked(stubs: Stubs, target: str) -> list[str]:

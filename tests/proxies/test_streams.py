@@ -28,12 +28,12 @@ def test_a_silent_stream_outlives_the_proxys_time_out(fronts: Fronts, tmp_path: 
             assert answer.headers["content-type"].startswith("text/event-stream")
             streams.append((answer.iter_raw(), bytearray()))
         for pieces, received in streams:
-            while received.splitlines().count(b":") < HEARTBEATS:
-                received += next(pieces)
+            while bytes(received).splitlines().count(b":") < HEARTBEATS:
+                received.extend(next(pieces))
         (tmp_path / "0").touch()
         for pieces, received in streams:
             for piece in pieces:
-                received += piece
+                received.extend(piece)
             events = check(bytes(received))
             assert [event.event for event in events] == ["start", "chunk", "end"]
 
