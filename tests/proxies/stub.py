@@ -12,6 +12,7 @@ _JSON: Final = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length
 _EVENTS: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+_OLD_TEXT: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nsome t"
 
 
 class StubEdge:
@@ -92,13 +93,13 @@ class StubEdge:
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection, connection.makefile("rb") as incoming:
             while (line := incoming.readline().decode("latin-1").split()) and len(line) == 3:
-                method, target, _ = line
+                method, target, version = line
                 headers = {}
                 while (header := incoming.readline().decode("latin-1").strip()) != "":
                     name, _, value = header.partition(":")
                     headers[name.lower()] = value.strip()
                 incoming.read(int(headers.get("content-length", "0")))
-                if not self._answer(connection, method, target, headers):
+                if not self._answer(connection, method, target, {**headers, ":version": version}):
                     break
         self._open.discard(connection)
 
@@ -133,7 +134,9 @@ class StubEdge:
                 self._told.remove(connection)
                 return False
             case "torn":
-                connection.sendall(_EVENTS + b"6\r\nsome t\r\n")
+                # As real servers do, for whom a client of HTTP/1.0 knows no chunks.
+                old = headers[":version"] == "HTTP/1.0"
+                connection.sendall(_OLD_TEXT if old else _EVENTS + b"6\r\nsome t\r\n")
                 return False
             case "busy":
                 _say(connection, b"503 Service Unavailable", b'{"error":{"code":"draining"}}')
