@@ -4,13 +4,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
+from machpay import MachPay
+from machpay.exceptions import StreamError
 from ops.chromium import find_chromium
 from ops.dev import EXAMPLES
 from ops.system import ROOT, System
@@ -24,11 +27,17 @@ IMAGES: Final = ROOT / "docs" / "images"
 MAX_BYTES: Final = 200 << 10
 """The largest that one may be: they are a part of every clone."""
 
+_TRAFFIC: Final = 60
+"""How many executions the operations page shows at least: figures of nothing say nothing."""
+
+_AT_ONCE: Final = 6
+
 _CUT_AFTER: Final = 8
 _MISSED: Final = 9
 _ENOUGH: Final = 5
-_PATIENCE: Final = 20.0
+_PATIENCE: Final = 60.0
 _SKILL: Final = "premium-chat"
+_SKILLS: Final = ("story-generator", "chat-assistant", _SKILL)
 _PROMPT: Final = "Explain quantum computing"
 
 
@@ -80,10 +89,9 @@ def take_screenshots(folder: Path = IMAGES) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with _browser() as browser, System(settings={"MACHPAY_SKILLS": EXAMPLES}) as system:
         taken = [_playground(browser, system, picture, folder) for picture in _PLAYGROUND]
-        if httpx.get(f"{system.url}/ops", trust_env=False).status_code == httpx.codes.OK:
-            with _open(browser, _OPERATIONS, f"{system.url}/ops") as page:
-                page.wait_for_load_state("networkidle")
-                taken.append(_save(page, _OPERATIONS, folder))
+        with _traffic(system), _open(browser, _OPERATIONS, f"{system.url}/ops") as page:
+            _until(lambda: _started(page) >= _TRAFFIC, "enough executions for figures")
+            taken.append(_save(page, _OPERATIONS, folder))
     return taken
 
 
@@ -102,6 +110,30 @@ def _browser() -> Iterator["Browser"]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def _traffic(system: System) -> Iterator[None]:
+    """Run skills, several at once, for as long as the context is open."""
+    ended = Event()
+
+    def run(number: int) -> None:
+        with MachPay(base_url=system.url) as client:
+            for turn in count(number):
+                if ended.is_set():
+                    return
+                skill = _SKILLS[turn % len(_SKILLS)]
+                with suppress(StreamError):  # some fail, as they do
+                    client.skills.run(skill, {"prompt": _PROMPT if turn % 7 else ""})
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        running = [pool.submit(run, number) for number in range(_AT_ONCE)]
+        try:
+            yield
+        finally:
+            ended.set()
+    for one in running:
+        one.result()
 
 
 @contextmanager
@@ -148,10 +180,15 @@ def _chunks(page: "Page") -> int:
     return int(page.locator("#chunks").text_content() or 0)
 
 
+def _started(page: "Page") -> int:
+    text = page.locator("#tile-started dd").first.text_content() or ""
+    return int(text) if text.isdecimal() else 0
+
+
 def _written(system: System, execution: str) -> int:
     """Count the chunks in the log: this skill's are three words each."""
-    answer = httpx.get(f"{system.url}/v1/executions/{execution}", trust_env=False)
-    return len(answer.raise_for_status().json()["text"].split()) // 3
+    with MachPay(base_url=system.url) as client:
+        return len(client.executions.get(execution).text.split()) // 3
 
 
 @contextmanager
