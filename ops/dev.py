@@ -74,6 +74,7 @@ def _greeting(system: System) -> str:
         redis = f"{system.redis_url}  (embedded Valkey, data in {system.directory}/valkey)"
     facts = {
         "URL": styled(system.url, "bold"),
+        **_pages(system.url),
         "skills": ", ".join(skills),
         "Redis": redis,
         "logs": f"{system.directory}/logs/",
@@ -82,6 +83,11 @@ def _greeting(system: System) -> str:
     return (
         f"\n{styled('MachPay Streams is running.', 'green')}\n\n{rows(facts)}\n\nCtrl-C stops it.\n"
     )
+
+
+def _pages(url: str) -> dict[str, str]:
+    off = os.environ.get("MACHPAY_PAGES", "").strip().lower() in ("false", "0")
+    return {} if off else {"pages": f"{url}/ to run skills, {url}/ops to see how it is"}
 
 
 class _FollowedLog:
