@@ -10,27 +10,31 @@ from typing import Any, Literal, Self
 
 import httpx
 
+from machpay._answers import (
+    read_execution,
+    read_skill,
+    read_skills,
+    read_started,
+    read_token,
+    read_usage,
+)
 from machpay._config import Config
 from machpay._options import Options
 from machpay._requests import (
     cancel_request,
     create_request,
     execution_request,
-    read_execution,
-    read_skill,
-    read_skills,
-    read_started,
-    read_usage,
     skill_request,
     skills_request,
     start_request,
     usage_request,
 )
-from machpay._results import Execution, Result, SkillInfo, Started, UsageReport
+from machpay._results import Execution, Result, SkillInfo, Started, StreamToken, UsageReport
 from machpay._session import StreamSession
 from machpay._stream import Http, Stream
+from machpay._tokens import token_request
 
-__all__ = ["Executions", "MachPay", "Skills"]
+__all__ = ["Executions", "MachPay", "Skills", "Tokens"]
 
 
 class MachPay:
@@ -54,6 +58,7 @@ class MachPay:
     Attributes:
         skills: Running skills.
         executions: What runs or ran.
+        tokens: Stream tokens, for browsers.
 
     Raises:
         ValueError: A setting is not what it must be.
@@ -75,6 +80,7 @@ class MachPay:
         self._http = Http(client, config.max_retries)
         self.skills: Skills = Skills(self._http)
         self.executions: Executions = Executions(self._http)
+        self.tokens: Tokens = Tokens(self._http)
 
     def usage(
         self,
@@ -298,3 +304,45 @@ class Executions:
             ValueError: It is not an execution id.
         """
         self._http.call(cancel_request(execution_id))
+
+
+class Tokens:
+    """Stream tokens, which browsers get instead of an API key: ``client.tokens``."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def create(
+        self,
+        *,
+        execution_id: str | None = None,
+        skill_id: str | None = None,
+        expires_in: float | None = None,
+        max_starts: int | None = None,
+        timeout: float | None = None,
+    ) -> StreamToken:
+        """Make a token that reads one execution, or that starts one skill.
+
+        Args:
+            execution_id: The execution whose status and stream it reads.
+            skill_id: Instead: the skill that it starts. What it started it reads and cancels, too.
+            expires_in: For how long it reads, or starts, in s (1 to 86400); an hour to read and ten
+                minutes to start when left out.
+            max_starts: How many executions it starts (1 to 1000). With 1, the default, whatever its
+                bearer repeats is the same execution.
+            timeout: The longest that each of them may run, in s; the skill's own limit holds as well.
+
+        Raises:
+            ExecutionNotFound: There is no such execution of this account.
+            SkillNotFound: There is no such skill.
+            StreamError: The server refuses, or cannot be reached.
+            ValueError: There are both ids or none, or an argument cannot be what it says.
+        """
+        request = token_request(
+            execution_id=execution_id,
+            skill_id=skill_id,
+            expires_in=expires_in,
+            max_starts=max_starts,
+            timeout=timeout,
+        )
+        return read_token(self._http.call(request))

@@ -1,4 +1,4 @@
-"""The SDK's HTTP requests and what their answers mean. Pure: nothing here does I/O.
+"""The SDK's HTTP requests, and what it means when they fail. Pure: nothing here does I/O.
 
 =============================================  ===============================================
 a request fails by                             then
@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from datetime import date
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -26,7 +26,6 @@ import msgspec
 
 from machpay._options import Options
 from machpay._position import MINTED, Cursor, is_chosen_id, is_execution_id
-from machpay._results import Execution, SkillInfo, Started, UsageReport
 from machpay.exceptions import StreamError, error_class
 
 LONGEST_RETRY_AFTER: Final = 60.0
@@ -47,9 +46,8 @@ _STREAM_HEADERS: Final = {
     "Accept-Encoding": "identity",
     "Cache-Control": "no-store",
 }
-_JSON_HEADERS: Final = {"Accept": "application/json"}
-
-_T = TypeVar("_T")
+JSON_HEADERS: Final = {"Accept": "application/json"}
+"""Those of a request that is answered with JSON."""
 
 
 class Request(NamedTuple):
@@ -110,10 +108,6 @@ class _ErrorBody(msgspec.Struct):
     error: _ErrorDetail
 
 
-class _SkillList(msgspec.Struct):
-    skills: list[SkillInfo]
-
-
 def start_request(
     skill_id: str,
     input: Mapping[str, Any],
@@ -136,7 +130,7 @@ def start_request(
         ValueError: An id or the key cannot be one, there are both, or text in ``input`` is not
             Unicode.
     """
-    quoted = _checked_skill_id(skill_id)
+    quoted = checked_skill_id(skill_id)
     if not isinstance(input, Mapping):
         raise TypeError(f"input must be a mapping, not {type(input).__name__}")
     headers = {**_STREAM_HEADERS, "Content-Type": "application/json"}
@@ -163,7 +157,7 @@ def background_request(start: Request) -> Request:
         start: A start that streams, under an idempotency key.
     """
     path = start.path.removesuffix("/stream") + "/executions"
-    return start._replace(path=path, headers={**start.headers, **_JSON_HEADERS})
+    return start._replace(path=path, headers={**start.headers, **JSON_HEADERS})
 
 
 def resume_request(execution_id: str, headers: Mapping[str, str]) -> Request:
@@ -184,7 +178,7 @@ def create_request(start: Request) -> Request:
         start: A start that streams.
     """
     if start.method == "PUT":
-        return start._replace(headers={**start.headers, **_JSON_HEADERS})
+        return start._replace(headers={**start.headers, **JSON_HEADERS})
     return background_request(start)
 
 
@@ -194,7 +188,7 @@ def skill_request(skill_id: str) -> Request:
     Raises:
         ValueError: It cannot be a skill's id.
     """
-    return Request("GET", f"/v1/skills/{_checked_skill_id(skill_id)}", _JSON_HEADERS)
+    return Request("GET", f"/v1/skills/{checked_skill_id(skill_id)}", JSON_HEADERS)
 
 
 def usage_request(
@@ -216,12 +210,12 @@ def usage_request(
         raise ValueError(f'group_by is "day" or "skill", not {group_by!r}')
     query |= {"skill": skill_id, "group_by": group_by}
     given = urlencode({key: value for key, value in query.items() if value is not None})
-    return Request("GET", f"/v1/usage?{given}" if given else "/v1/usage", _JSON_HEADERS)
+    return Request("GET", f"/v1/usage?{given}" if given else "/v1/usage", JSON_HEADERS)
 
 
 def skills_request() -> Request:
     """Build the request that lists the skills."""
-    return Request("GET", "/v1/skills", _JSON_HEADERS)
+    return Request("GET", "/v1/skills", JSON_HEADERS)
 
 
 def execution_request(execution_id: str) -> Request:
@@ -230,7 +224,7 @@ def execution_request(execution_id: str) -> Request:
     Raises:
         ValueError: It is not an execution id.
     """
-    return Request("GET", f"/v1/executions/{checked_execution_id(execution_id)}", _JSON_HEADERS)
+    return Request("GET", f"/v1/executions/{checked_execution_id(execution_id)}", JSON_HEADERS)
 
 
 def cancel_request(execution_id: str) -> Request:
@@ -240,11 +234,15 @@ def cancel_request(execution_id: str) -> Request:
         ValueError: It is not an execution id.
     """
     path = f"/v1/executions/{checked_execution_id(execution_id)}/cancel"
-    return Request("POST", path, _JSON_HEADERS)
+    return Request("POST", path, JSON_HEADERS)
 
 
-def _checked_skill_id(text: str) -> str:
-    """Return a skill's id that is fit for a path."""
+def checked_skill_id(text: str) -> str:
+    """Return a skill's id that is fit for a path.
+
+    Raises:
+        ValueError: It cannot be one.
+    """
     if not text.strip("."):
         # An HTTP client resolves "." and ".." in a path.
         raise ValueError(f"not a skill id: {text!r}")
@@ -323,61 +321,6 @@ def refusal(
 def is_repeated(error: Exception) -> bool:
     """Tell whether a request that failed without an answer is worth making again."""
     return not isinstance(error, _UNREPEATABLE)
-
-
-def read_skills(body: bytes) -> list[SkillInfo]:
-    """Decode the list of skills.
-
-    Raises:
-        StreamError: ``bad_response``.
-    """
-    return _decode(body, _SkillList).skills
-
-
-def read_skill(body: bytes) -> SkillInfo:
-    """Decode a skill.
-
-    Raises:
-        StreamError: ``bad_response``.
-    """
-    return _decode(body, SkillInfo)
-
-
-def read_usage(body: bytes) -> UsageReport:
-    """Decode the sums over the ledger.
-
-    Raises:
-        StreamError: ``bad_response``.
-    """
-    return _decode(body, UsageReport)
-
-
-def read_started(body: bytes) -> Started:
-    """Decode the answer to a start in the background.
-
-    Raises:
-        StreamError: ``bad_response``.
-    """
-    started = _decode(body, Started)
-    if not is_execution_id(started.execution_id):
-        raise StreamError("bad_response", f"not an execution id: {started.execution_id[:80]!r}")
-    return started
-
-
-def read_execution(body: bytes) -> Execution:
-    """Decode an execution.
-
-    Raises:
-        StreamError: ``bad_response``.
-    """
-    return _decode(body, Execution)
-
-
-def _decode(body: bytes, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (ValueError, RecursionError) as error:
-        raise StreamError("bad_response", f"the answer cannot be decoded: {error}") from error
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

@@ -2,9 +2,10 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 
 from machpay.events import EndEvent
 from machpay.pricing import Pricing
@@ -15,6 +16,7 @@ __all__ = [
     "Result",
     "SkillInfo",
     "Started",
+    "StreamToken",
     "UsageGroup",
     "UsageReport",
     "UsageSum",
@@ -117,10 +119,50 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         execution_id: Its id: ``executions.stream(execution_id)`` reads it, in any process.
         skill_id: What it runs.
+        stream_token: A stream token that reads it, for a browser: for as long as it may run, and an
+            hour more. ``None`` where the server makes none. It is not in the ``repr``.
     """
 
     execution_id: str
     skill_id: str = ""
+    stream_token: str | None = None
+
+    def __repr__(self) -> str:
+        """Show all but the token."""
+        return _shown(self)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show rich the same."""
+        return _unsecret(self)
+
+
+class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream token: what a browser gets instead of an API key.
+
+    Attributes:
+        token: The token, for ``?token=`` or ``MachPay(api_key=...)``. It is not in the ``repr``.
+        expires_at: When it ends, in ms since the epoch: it reads, or starts, until then. What it
+            started it reads for longer.
+        execution_id: The execution that it reads, if it is for one.
+        skill_id: The skill that it starts, if it is for one.
+        max_starts: How many executions it starts.
+        timeout: The longest that each of them may run, in s, if that was asked for.
+    """
+
+    token: str
+    expires_at: int
+    execution_id: str | None = None
+    skill_id: str | None = None
+    max_starts: int | None = None
+    timeout: float | None = None
+
+    def __repr__(self) -> str:
+        """Show all but the token."""
+        return _shown(self)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show rich the same."""
+        return _unsecret(self)
 
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,3 +209,16 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True, rename={"start": "f
     end: date
     total: UsageSum
     groups: list[UsageGroup] = []
+
+
+_SECRETS: Final = frozenset({"token", "stream_token"})
+
+
+def _unsecret(struct: Started | StreamToken) -> list[tuple[str, Any]]:
+    """Return what may be shown: a ``repr`` ends up in logs."""
+    return [(name, value) for name, value in asdict(struct).items() if name not in _SECRETS]
+
+
+def _shown(struct: Started | StreamToken) -> str:
+    fields = ", ".join(f"{name}={value!r}" for name, value in _unsecret(struct))
+    return f"{type(struct).__name__}({fields})"

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from machpay._answers import read_started
 from machpay._call import describe
 from machpay._endings import CANCELLED
 from machpay._options import Options
@@ -31,7 +32,6 @@ from machpay._requests import (
     checked_cursor,
     checked_execution_id,
     is_repeated,
-    read_started,
     refusal,
     resume_request,
     start_request,

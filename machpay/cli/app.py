@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from machpay import __version__
-from machpay.cli import executions, skills, starting, usage
+from machpay.cli import executions, skills, starting, tokens, usage
 from machpay.cli.failures import INTERRUPTED, OK, USAGE
 from machpay.cli.screen import Screen
 from machpay.cli.session import ApiKey, AsJson, BaseUrl, Choices, NoColor, Quiet
@@ -36,6 +36,7 @@ app.command("run")(starting.run)
 app.command("skills")(skills.skills)
 app.add_typer(_executions, name="executions")
 app.command("usage")(usage.usage)
+app.command("token")(tokens.token)
 _executions.command("show")(executions.show)
 _executions.command("tail")(executions.tail)
 _executions.command("cancel")(executions.cancel)

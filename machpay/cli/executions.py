@@ -7,7 +7,7 @@ import typer
 from msgspec.structs import asdict
 from rich.text import Text
 
-from machpay import Execution
+from machpay import Execution, Started
 from machpay.cli.failures import FAILED, INTERRUPTED, OK, tell_ending
 from machpay.cli.figures import count, duration, moment, summary, usd
 from machpay.cli.inputs import read_input
@@ -58,7 +58,7 @@ def show(
     screen = session.screen
     found = session.client.executions.get(execution_id)
     if screen.as_json:
-        screen.document(_document(found))
+        screen.document(_present(found))
     elif text_only:
         screen.write(found.text)
         screen.end_line()
@@ -172,7 +172,7 @@ def create(
         cancel_after=cancel_after,
     )
     if screen.as_json:
-        screen.document({"execution_id": started.execution_id, "skill_id": started.skill_id})
+        screen.document(_present(started))
         return OK
     screen.print(visible(started.execution_id))
     screen.say(f"machpay executions tail {started.execution_id}", "dim", "hint: ", "dim")
@@ -186,8 +186,8 @@ def _tell_stopped(screen: Screen, execution_id: str, cursor: str | None) -> None
     screen.say(f"machpay executions tail {execution_id}{after}", mark="go on with: ")
 
 
-def _document(found: Execution) -> dict[str, object]:
-    """Return it as ``GET /v1/executions/{id}`` does: what it has not got is left out."""
+def _present(found: Execution | Started) -> dict[str, object]:
+    """Return it as the server has it: what it has not got is left out."""
     return {name: value for name, value in asdict(found).items() if value is not None}
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from machpay._options import CANCEL_AFTER
+from machpay._tokens import EXPIRES_IN, MAX_STARTS
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
 from machpay.pricing import Pricing
 from machpay.serve.executions import ExecutionInfo, SkillInfo
@@ -33,10 +34,10 @@ from machpay.serve.overview import (
 _T = TypeVar("_T")
 _Maybe: TypeAlias = _T | UnsetType
 
-LONGEST_TOKEN: Final = 86_400.0
+LONGEST_TOKEN: Final = EXPIRES_IN[1]
 """The longest that a stream token may read, or start, in s."""
 
-MOST_STARTS: Final = 1000
+MOST_STARTS: Final = MAX_STARTS[1]
 """The most executions that one stream token may start."""
 
 REFERENCE: Final = "#/components/schemas/"

@@ -4,7 +4,7 @@
  * Nothing that this reaches may import `node:` modules.
  */
 
-export { Executions, MachPay, Skills } from './client.js';
+export { Executions, MachPay, Skills, Tokens } from './client.js';
 export type { MachPayOptions } from './config.js';
 export {
   Cancelled,
@@ -34,7 +34,15 @@ export type {
   StreamEvent,
   Summary,
 } from './events.js';
-export type { CallOptions, ReadOptions, StartOptions, UsageOptions } from './options.js';
+export type {
+  CallOptions,
+  ReadOptions,
+  ReadTokenOptions,
+  StartOptions,
+  StartTokenOptions,
+  TokenOptions,
+  UsageOptions,
+} from './options.js';
 export type {
   Execution,
   ExecutionError,
@@ -43,6 +51,7 @@ export type {
   SkillInfo,
   SkillPricing,
   Started,
+  StreamToken,
   UsageGroup,
   UsageReport,
   UsageSum,

@@ -1,7 +1,13 @@
 import { type Config, type MachPayOptions, resolveConfig } from './config.js';
 import { StreamCursor } from './cursor.js';
 import { Http } from './http.js';
-import type { CallOptions, ReadOptions, StartOptions, UsageOptions } from './options.js';
+import type {
+  CallOptions,
+  ReadOptions,
+  StartOptions,
+  TokenOptions,
+  UsageOptions,
+} from './options.js';
 import { checkedCursor, checkedExecutionId } from './position.js';
 import {
   cancelRequest,
@@ -9,6 +15,7 @@ import {
   skillRequest,
   skillsRequest,
   startRequest,
+  tokenRequest,
   usageRequest,
 } from './requests.js';
 import {
@@ -19,9 +26,11 @@ import {
   readSkill,
   readSkills,
   readStarted,
+  readToken,
   readUsage,
   type SkillInfo,
   type Started,
+  type StreamToken,
   type UsageReport,
 } from './results.js';
 import { StreamSession } from './session.js';
@@ -43,6 +52,8 @@ export class MachPay {
   readonly skills: Skills;
   /** What runs or ran. */
   readonly executions: Executions;
+  /** Stream tokens, for browsers. */
+  readonly tokens: Tokens;
   readonly #http: Http;
 
   /** @throws TypeError - A setting is not what it must be. */
@@ -51,6 +62,7 @@ export class MachPay {
     this.#http = new Http(config);
     this.skills = new Skills(this.#http);
     this.executions = new Executions(this.#http);
+    this.tokens = new Tokens(this.#http);
   }
 
   /**
@@ -178,5 +190,26 @@ export class Executions {
    */
   async cancel(executionId: string, { signal }: CallOptions = {}): Promise<void> {
     await this.#http.call(cancelRequest(executionId), () => undefined, signal);
+  }
+}
+
+/** Stream tokens, which browsers get instead of an API key: `client.tokens`. */
+export class Tokens {
+  readonly #http: Http;
+
+  /** @internal */
+  constructor(http: Http) {
+    this.#http = http;
+  }
+
+  /**
+   * Make a token that reads one execution, or that starts one skill.
+   *
+   * @throws StreamError - The server refuses (`ExecutionNotFound`, `SkillNotFound`), or cannot be
+   * reached.
+   * @throws TypeError - There are both ids or none, or an argument cannot be what it says.
+   */
+  async create(options: TokenOptions): Promise<StreamToken> {
+    return await this.#http.call(tokenRequest(options), answer(readToken), options.signal);
   }
 }

@@ -11,8 +11,8 @@ const DEFAULT_TIMEOUT = 60;
 /** A client's settings. */
 export interface MachPayOptions {
   /**
-   * Sent as `Authorization: Bearer`. Else the environment's `MACHPAY_API_KEY`, else none. Never put
-   * a key into a page: who can see the page can see the key.
+   * An API key, or in a page a stream token; sent as `Authorization: Bearer`. Else the environment's
+   * `MACHPAY_API_KEY`, else none. Never put a key into a page: who can see the page can see the key.
    */
   readonly apiKey?: string | undefined;
   /**

@@ -54,3 +54,42 @@ export interface UsageOptions extends CallOptions {
   /** What to sum by beside the total. */
   readonly groupBy?: 'day' | 'skill' | undefined;
 }
+
+/** What every stream token takes. */
+interface AnyTokenOptions extends CallOptions {
+  /**
+   * For how long it reads, or starts (1 to 86400). When left out, an hour to read, and ten minutes to
+   * start.
+   */
+  readonly expiresIn?: number | undefined;
+}
+
+/** A stream token that reads one execution. */
+export interface ReadTokenOptions extends AnyTokenOptions {
+  /** The execution whose status and stream it reads. */
+  readonly executionId: string;
+  /** A token is for one of both. */
+  readonly skillId?: undefined;
+  /** It starts nothing. */
+  readonly maxStarts?: undefined;
+  /** It starts nothing. */
+  readonly timeout?: undefined;
+}
+
+/** A stream token that starts one skill, and reads and cancels what it started. */
+export interface StartTokenOptions extends AnyTokenOptions {
+  /** The skill that it starts. */
+  readonly skillId: string;
+  /** A token is for one of both. */
+  readonly executionId?: undefined;
+  /**
+   * How many executions it starts (1 to 1000). With 1, which it is when left out, whatever its bearer
+   * repeats is the same execution.
+   */
+  readonly maxStarts?: number | undefined;
+  /** The longest that each of them may run; the skill's own limit holds as well. */
+  readonly timeout?: number | undefined;
+}
+
+/** What a stream token takes: it is for one execution or for one skill. */
+export type TokenOptions = ReadTokenOptions | StartTokenOptions;

@@ -1,6 +1,6 @@
 /** The client's HTTP requests. Pure: nothing here does I/O. */
 
-import type { StartOptions, UsageOptions } from './options.js';
+import type { StartOptions, TokenOptions, UsageOptions } from './options.js';
 import { checkedChosenId, checkedExecutionId } from './position.js';
 
 /** An HTTP request. */
@@ -24,6 +24,12 @@ const LONGEST_KEY = 255;
 
 /** The shortest and the longest `cancelAfter`, in s: a day, and long enough to reconnect. */
 const CANCEL_AFTER = [1, 86_400] as const;
+
+/** The shortest and the longest that a stream token may read, or start, in s. */
+const EXPIRES_IN = [1, 86_400] as const;
+
+/** The fewest and the most executions that one stream token may start. */
+const MAX_STARTS = [1, 1000] as const;
 
 /**
  * Build the request that starts an execution.
@@ -125,6 +131,50 @@ export function usageRequest({ from, to, skillId, groupBy }: UsageOptions): Requ
   return { method: 'GET', path, headers: JSON_HEADERS };
 }
 
+/**
+ * Build the request that makes a stream token. To repeat it is safe: nothing is kept of a token that
+ * nobody got.
+ *
+ * @throws TypeError - Not one of the two ids, an option of the other kind of token, or an argument
+ * cannot be what it says.
+ */
+export function tokenRequest(options: TokenOptions): Request {
+  const { executionId, skillId, expiresIn, maxStarts, timeout } = options;
+  if ((executionId === undefined) === (skillId === undefined)) {
+    throw new TypeError('a token is either for an executionId or for a skillId');
+  }
+  if (executionId !== undefined && (maxStarts ?? timeout) !== undefined) {
+    throw new TypeError('maxStarts and timeout go with a skillId: nothing else is started');
+  }
+  if (skillId !== undefined) {
+    checkedSkillId(skillId);
+  }
+  const lasts = within('expiresIn', expiresIn, EXPIRES_IN, Number.isFinite);
+  const most = within('maxStarts', maxStarts, MAX_STARTS, Number.isInteger);
+  const body =
+    executionId === undefined
+      ? { skill_id: skillId, ...bodyOptions({ timeout }), max_starts: most }
+      : { execution_id: checkedExecutionId(executionId) };
+  return {
+    method: 'POST',
+    path: '/v1/tokens',
+    headers: { ...JSON_HEADERS, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ ...body, expires_in: lasts }),
+  };
+}
+
+function within(
+  name: string,
+  value: number | undefined,
+  [low, high]: readonly [number, number],
+  isKind: (value: unknown) => boolean,
+): number | undefined {
+  if (value !== undefined && !(isKind(value) && value >= low && value <= high)) {
+    throw new TypeError(`${name} must be ${low} to ${high}, not ${JSON.stringify(value)}`);
+  }
+  return value;
+}
+
 /** Write a day as the wire has it: that of a moment is UTC's, as the ledger's days are. */
 function day(value: string | Date | undefined): string | undefined {
   if (value === undefined) {
@@ -148,7 +198,10 @@ function checkInput(input: unknown): void {
   }
 }
 
-function bodyOptions({ timeout, cancelAfter }: StartOptions): Record<string, unknown> {
+function bodyOptions({
+  timeout,
+  cancelAfter,
+}: Pick<StartOptions, 'timeout' | 'cancelAfter'>): Record<string, unknown> {
   const [low, high] = CANCEL_AFTER;
   // Number.isFinite and not isFinite: a text is no number of seconds.
   if (timeout !== undefined && !(Number.isFinite(timeout) && timeout > 0)) {

@@ -21,6 +21,30 @@ export interface Started {
   readonly executionId: string;
   /** What it runs. */
   readonly skillId: string;
+  /**
+   * A stream token that reads it, for a browser: for as long as it may run, and an hour more. `null`
+   * where the server makes none.
+   */
+  readonly streamToken: string | null;
+}
+
+/** A stream token: what a browser gets instead of an API key. */
+export interface StreamToken {
+  /** The token, for `?token=` or `new MachPay({ apiKey })`. */
+  readonly token: string;
+  /**
+   * When it ends, in ms since the epoch: it reads, or starts, until then. What it started it reads for
+   * longer.
+   */
+  readonly expiresAt: number;
+  /** The execution that it reads, if it is for one. */
+  readonly executionId: string | null;
+  /** The skill that it starts, if it is for one. */
+  readonly skillId: string | null;
+  /** How many executions it starts. */
+  readonly maxStarts: number | null;
+  /** The longest that each of them may run, in s, if that was asked for. */
+  readonly timeout: number | null;
 }
 
 /** A skill's price, in USD. */
@@ -179,7 +203,23 @@ function readExecutionError(body: JsonObject): ExecutionError {
 /** Decode the answer to a start in the background. */
 export function readStarted(body: JsonObject): Started {
   const executionId = checkedExecutionId(hasType(body, 'execution_id', 'string'));
-  return { executionId, skillId: optional(body, 'skill_id', 'string', '') };
+  return {
+    executionId,
+    skillId: optional(body, 'skill_id', 'string', ''),
+    streamToken: nullable(body, 'stream_token', 'string'),
+  };
+}
+
+/** Decode a stream token. */
+export function readToken(body: JsonObject): StreamToken {
+  return {
+    token: hasType(body, 'token', 'string'),
+    expiresAt: hasType(body, 'expires_at', 'integer'),
+    executionId: nullable(body, 'execution_id', 'string'),
+    skillId: nullable(body, 'skill_id', 'string'),
+    maxStarts: nullable(body, 'max_starts', 'integer'),
+    timeout: nullable(body, 'timeout', 'number'),
+  };
 }
 
 /** Decode a report of usage. */

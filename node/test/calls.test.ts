@@ -65,6 +65,7 @@ const CALLS = {
     await whole(await client.executions.stream(executionId, options)),
   'executions.cancel': (client: MachPay, { executionId }: Arguments) =>
     client.executions.cancel(executionId),
+  'tokens.create': (client: MachPay, options: Arguments) => client.tokens.create(options),
   usage: (client: MachPay, options: Arguments) => client.usage(options),
 };
 

@@ -1,6 +1,6 @@
 /**
  * The client against a real edge, with workers and a Valkey: `tests/node` starts them, and tells by
- * `MACHPAY_BASE_URL` where they are. They have the skills of `tests/system/skills.py`.
+ * `MACHPAY_BASE_URL` and `MACHPAY_API_KEY` where they are. They have the skills of `tests/system/skills.py`.
  */
 
 import assert from 'node:assert/strict';
@@ -15,6 +15,7 @@ import {
   SkillFailed,
   SkillNotFound,
   TimedOut,
+  Unauthorized,
 } from '../src/index.js';
 import { collect, rejection } from './recording.js';
 
@@ -127,8 +128,9 @@ describe('against a real edge', { skip, concurrency: 8 }, () => {
 
   test('a start in the background, under an id of our own and without one', async () => {
     const executionId = `node-${randomUUID()}`;
-    const started = await machpay.executions.create({ ...COUNT, executionId });
+    const { streamToken, ...started } = await machpay.executions.create({ ...COUNT, executionId });
     assert.deepEqual(started, { executionId, skillId: 'count' });
+    assert.equal(typeof streamToken, 'string');
     assert.equal(await (await machpay.executions.stream(executionId)).text(), WORDS.join(''));
     const minted = await machpay.executions.create(COUNT);
     assert.match(minted.executionId, /^exec_/);
@@ -176,6 +178,36 @@ describe('against a real edge', { skip, concurrency: 8 }, () => {
     );
   });
 
+  test('a token starts its skill and reads what it started, another reads one execution', async () => {
+    const lent = await machpay.tokens.create({ skillId: 'count', expiresIn: 60, maxStarts: 2 });
+    assert.deepEqual([lent.skillId, lent.maxStarts, lent.timeout], ['count', 2, null]);
+    assert(lent.expiresAt > Date.now());
+    const bearer = new MachPay({ apiKey: lent.token });
+    const { text, executionId } = await bearer.skills.run(COUNT);
+    assert.equal(text, WORDS.join(''));
+    assert.equal((await bearer.executions.get(executionId)).status, 'completed');
+    const started = await bearer.executions.create(COUNT);
+    const { token } = await machpay.tokens.create({ executionId });
+    for (const [credential, id] of [
+      [token, executionId],
+      [started.streamToken ?? '', started.executionId],
+    ] as const) {
+      const reader = new MachPay({ apiKey: credential });
+      assert.equal(await (await reader.executions.stream(id)).text(), WORDS.join(''));
+      for (const call of [
+        () => reader.executions.cancel(id),
+        () => reader.tokens.create({ executionId: id }),
+      ]) {
+        const error = await rejection(call());
+        assert(error instanceof Unauthorized && error.code === 'forbidden', String(error));
+      }
+    }
+    assert((await rejection(bearer.skills.run(COUNT))) instanceof Unauthorized);
+    assert((await rejection(bearer.skills.get('relay'))) instanceof SkillNotFound);
+    const wrong = new MachPay({ apiKey: `${token}x` });
+    assert((await rejection(wrong.executions.get(executionId))) instanceof Unauthorized);
+  });
+
   test('what fails is told by the class of its error', async () => {
     const odd = (how: string) => machpay.skills.run({ skillId: 'odd', input: { how } });
     for (const [call, kind] of [
@@ -184,6 +216,8 @@ describe('against a real edge', { skip, concurrency: 8 }, () => {
       [() => machpay.executions.get('exec_none'), ExecutionNotFound],
       [() => machpay.executions.stream('exec_none'), ExecutionNotFound],
       [() => machpay.executions.cancel('exec_none'), ExecutionNotFound],
+      [() => machpay.tokens.create({ executionId: 'exec_none' }), ExecutionNotFound],
+      [() => machpay.tokens.create({ skillId: 'none' }), SkillNotFound],
       [() => machpay.skills.run({ ...COUNT, input: { bad: '\ud83d' } }), InvalidRequest],
       [() => machpay.skills.run({ ...LONG, timeout: 0.2 }), TimedOut],
       [() => odd('bytes'), SkillFailed],

@@ -84,6 +84,20 @@ export async function calling(signal: AbortSignal | undefined, id: string): Prom
   return [text, chunks, cost];
 }
 
+/** A token is for one execution or for one skill. */
+export async function lending(maxStarts: number | undefined): Promise<(string | null)[]> {
+  const { streamToken, executionId } = await client.executions.create({ skillId: 's', input: {} });
+  const { token } = await client.tokens.create({ executionId, expiresIn: 60 });
+  const start = await client.tokens.create({ skillId: 's', maxStarts, timeout: 30 });
+  // @ts-expect-error - For what?
+  await client.tokens.create({ expiresIn: 60 });
+  // @ts-expect-error - Not for both.
+  await client.tokens.create({ executionId, skillId: 's' });
+  // @ts-expect-error - One that reads starts nothing.
+  await client.tokens.create({ executionId, maxStarts: 2 });
+  return [streamToken, token, start.token];
+}
+
 /** Errors by their class. */
 export async function catching(): Promise<number | null> {
   try {

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { StartOptions } from '../src/index.js';
+import type { StartOptions, TokenOptions } from '../src/index.js';
 import { readRefusal, readRetryAfter } from '../src/refusal.js';
-import { startRequest, usageRequest } from '../src/requests.js';
+import { startRequest, tokenRequest, usageRequest } from '../src/requests.js';
 import { answer, readExecution, readSkills, readStarted, readUsage } from '../src/results.js';
 
 const BASE = { skillId: 's', input: {} };
@@ -114,6 +114,31 @@ describe('starts', () => {
   ] satisfies Partial<StartOptions>[]) {
     test(`an argument that can not be: ${Object.entries(options).join(' ').slice(0, 40)}`, () => {
       assert.throws(() => startRequest({ ...BASE, ...options }, 'stream'), TypeError);
+    });
+  }
+});
+
+describe('tokens', () => {
+  for (const options of [
+    {},
+    { executionId: 'e', skillId: 's' },
+    { executionId: 'e', maxStarts: 2 },
+    { executionId: 'e', timeout: 2 },
+    { executionId: 'a/b' },
+    { executionId: null },
+    { skillId: '' },
+    { skillId: 's', expiresIn: 0.5 },
+    { skillId: 's', expiresIn: 86_401 },
+    { executionId: 'e', expiresIn: Number.NaN },
+    { executionId: 'e', expiresIn: '60' },
+    { skillId: 's', maxStarts: 0 },
+    { skillId: 's', maxStarts: 1001 },
+    { skillId: 's', maxStarts: 1.5 },
+    { skillId: 's', maxStarts: true },
+    { skillId: 's', timeout: 0 },
+  ]) {
+    test(`one that makes no sense is not asked for: ${JSON.stringify(options)}`, () => {
+      assert.throws(() => tokenRequest(options as unknown as TokenOptions), TypeError);
     });
   }
 });

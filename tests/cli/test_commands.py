@@ -146,6 +146,7 @@ def test_create_starts_in_the_background_and_prints_nothing_but_the_id(cli, clie
     tailed = cli("executions", "tail", ran.out.strip())
     assert (tailed.code, tailed.out) == (0, "word0 word1 ")
     [created] = lines(cli("executions", "create", "tale", "--json").out)
+    assert set(created) == {"execution_id", "skill_id", "stream_token"}
     assert created["skill_id"] == "tale"
     assert client.executions.get(created["execution_id"]).skill_id == "tale"
 
@@ -174,6 +175,24 @@ def test_cancel_says_what_became_of_the_execution(cli, client):
     assert lines(ran.out) == [{"execution_id": "not-yet", "status": "barred"}]
     with pytest.raises(StreamError, match="cancelled"):
         client.skills.run("tale", {}, execution_id="not-yet")
+
+
+def test_token_prints_a_token_and_nothing_else(cli):
+    ran = cli("token", "--skill", "tale", "--max-starts", "2")
+    assert ran.err.startswith("for 2 starts of tale until ")
+    token = ran.out.removesuffix("\n")
+    started = cli("--api-key", token, "executions", "create", "tale", "n=2", "--json")
+    [execution] = lines(started.out)
+    reads = cli("token", "--execution", execution["execution_id"], "--quiet")
+    assert reads.err == ""
+    reader = ("--api-key", reads.out.strip(), "executions")
+    assert cli(*reader, "tail", execution["execution_id"]).out == "word0 word1 "
+    refused = cli(*reader, "cancel", execution["execution_id"])
+    assert (refused.code, refused.err.startswith("error: forbidden: ")) == (1, True)
+    asked = ("token", "--skill", "tale", "--expires-in", "60", "--timeout", "7.5", "--json")
+    [made] = lines(cli(*asked).out)
+    assert set(made) == {"token", "expires_at", "skill_id", "max_starts", "timeout"}
+    assert (made["skill_id"], made["max_starts"], made["timeout"]) == ("tale", 1, 7.5)
 
 
 def test_usage_sums_what_was_run(cli, client):

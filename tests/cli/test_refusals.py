@@ -29,6 +29,10 @@ NOWHERE = "http://127.0.0.1:1"
         (["executions", "show", "a/b"], "not an execution id"),
         (["executions", "tail", "exec_a", "--cursor", "nonsense"], "not a cursor: 'nonsense'"),
         (["usage", "--from", "yesterday"], "not a day like 2026-11-25: 'yesterday'"),
+        (["token"], "either for a --skill or for an --execution"),
+        (["token", "--skill", "a", "--execution", "b"], "either for a --skill or for"),
+        (["token", "--execution", "a", "--max-starts", "2"], "go with a skill_id"),
+        (["token", "--skill", "a", "--expires-in", "0"], "expires_in must be 1 to 86400"),
         (["--base-url", "ftp://a", "skills"], "base_url must be http(s)://"),
         (["skills", "--api-key", "two words"], "api_key must be printable"),
     ],
@@ -54,7 +58,7 @@ def test_no_command_shows_the_help_and_exits_with_2(capsys):
 @pytest.mark.parametrize(
     "command",
     [
-        *("stream", "run", "skills", "usage"),
+        *("stream", "run", "skills", "usage", "token"),
         *(f"executions {verb}" for verb in ("show", "tail", "cancel", "create")),
     ],
 )
@@ -102,11 +106,12 @@ def test_a_command_line_option_beats_the_environment_wherever_it_stands(monkeypa
 
 
 def test_an_unknown_skill_leads_to_the_list(cli):
-    ran = cli("stream", "nope", "a=1")
-    assert (ran.code, ran.out) == (1, "")
-    error, hint = ran.err.splitlines()
-    assert error.startswith("error: skill_not_found: ")
-    assert "machpay skills" in hint
+    for command in (["stream", "nope", "a=1"], ["token", "--skill", "nope"]):
+        ran = cli(*command)
+        assert (ran.code, ran.out) == (1, "")
+        error, hint = ran.err.splitlines()
+        assert error.startswith("error: skill_not_found: ")
+        assert "machpay skills" in hint
 
 
 def test_an_unknown_execution_says_so(cli):

@@ -104,3 +104,12 @@ def test_a_stream_that_is_lost_tells_how_to_go_on(capsys):
     out, err = capsys.readouterr()
     assert out == "so far"
     assert "machpay executions tail exec_1 --cursor exec_1.1-3" in err.splitlines()[-1]
+
+
+def test_a_token_is_in_one_piece_however_narrow_the_terminal(url):
+    with Terminal(url, "token", "--skill", "tale", columns=40) as terminal:
+        assert terminal.ended() == 0
+    token = re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]{43}\r\n", terminal.seen)
+    assert token is not None, terminal.seen
+    assert len(token[0]) > 200
+    assert "for 1 start of tale until " in terminal.seen

@@ -20,6 +20,8 @@ STORY = claim(GUIDE, "Building Streaming Skills > Node.js", "typescript")
 
 README = claim("node/README.md", "Streaming", "typescript")
 RESUMING = claim("node/README.md", "Resuming", "typescript")
+LENDING = claim("node/README.md", "Browsers", "typescript")
+LENT = claim("node/README.md", "Browsers", "javascript")
 
 SHOUT = claim("node/README.md", "Skills", "typescript")
 
@@ -45,6 +47,8 @@ TO_THE_END = """
 console.log(said + (await rest.text()));
 """
 
+SHOWN = "for await (const chunk of stream) process.stdout.write(chunk.text);\n"
+
 PIECES = list(answer("Explain quantum computing in simple terms"))
 STORY_TEXT = "Once upon a time in a digital realm ... "
 
@@ -60,6 +64,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(README, folder, suffix=".ts")
     write(SHOUT, folder, suffix=".ts")
     write(RESUMING, folder, before=CUT_SHORT, after=TO_THE_END, suffix=".ts")
+    write(LENDING, folder, before=AS_BEFORE, after=LENT.text + SHOWN, suffix=".ts")
     compile_project(folder)
     return folder
 
@@ -90,6 +95,12 @@ def test_the_readmes_client_knows_what_it_cost(project: Path, system: System) ->
 
 def test_the_readmes_cursor_goes_on_where_it_was(project: Path, system: System) -> None:
     assert "\n".join(lines(project, RESUMING, system.url)) == "".join(PIECES)
+
+
+def test_the_readmes_page_streams_with_the_token_that_its_server_made(
+    project: Path, system: System
+) -> None:
+    assert "\n".join(lines(project, LENDING, system.url)) == "".join(answer("Hello"))
 
 
 def test_the_readmes_skill_serves_itself(project: Path, tmp_path: Path) -> None:

@@ -1,14 +1,25 @@
 """One edge and one worker for all that the SDK for Node.js is tested with."""
 
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from machpay import MachPay
 from ops.npm import Node
 from ops.system import System
+from tests.cli.scripted import scripted
 from tests.node.npm import installed
+from tests.waiting import wait_until
 
-SKILLS = ",".join(f"tests.system.skills:{name}" for name in ("count", "relay", "odd"))
+KEY = "a-key-of-the-backend"
+PAGE = b"""<!doctype html><meta charset=utf-8>
+<script type=importmap>{"imports": {
+  "@machpay/sdk": "/sdk/browser.js", "eventsource-parser": "/sdk/parser.js"
+}}</script>"""
+"""It can import the SDK as it is published, from ``/sdk/``."""
+
+_SKILLS = ("count", "relay", "odd")
 
 
 @pytest.fixture
@@ -18,6 +29,29 @@ def node() -> Iterator[Node]:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    with System(processes={"edge": 1, "worker": 1}, settings={"MACHPAY_SKILLS": SKILLS}) as running:
+def elsewhere() -> Iterator[int]:
+    """The port of a server whose pages are all :data:`PAGE`. Browsers let none that is not on loopback call loopback."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/html; charset=utf-8")
+        handler.send_header("Content-Length", str(len(PAGE)))
+        handler.end_headers()
+        handler.wfile.write(PAGE)
+
+    with scripted(answer) as url:
+        yield int(url.rpartition(":")[2])
+
+
+@pytest.fixture(scope="session")
+def system(elsewhere: int) -> Iterator[System]:
+    settings = {
+        "MACHPAY_SKILLS": ",".join(f"tests.system.skills:{name}" for name in _SKILLS),
+        "MACHPAY_API_KEYS": KEY,
+        "MACHPAY_CORS_ORIGINS": f"http://localhost:{elsewhere}",
+    }
+    with System(processes={"edge": 1, "worker": 1}, settings=settings) as running:
+        # Without a key it can't see for itself that its workers are there.
+        with MachPay(base_url=running.url, api_key=KEY) as client:
+            wait_until(lambda: len(client.skills.list()) == len(_SKILLS), "skills are announced")
         yield running

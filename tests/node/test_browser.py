@@ -1,24 +1,24 @@
-"""The client half of the SDK in a real Chromium, at a real edge, without a bundler."""
+"""The client half of the SDK in a real Chromium, at a real edge that wants keys, without a bundler.
+
+A page has stream tokens, never the key.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, Route
 
-from ops.npm import Node
+from machpay import MachPay
 from ops.system import System
 from tests.browser import open_page
-from tests.node.npm import SDK, run
+from tests.node.conftest import KEY, PAGE
+from tests.node.npm import SDK, installed, run
 
 PARSER = SDK / "node_modules" / "eventsource-parser" / "dist" / "index.js"
-HEAD = """<!doctype html><meta charset=utf-8>
-<script type=importmap>{"imports": {
-  "@machpay/sdk": "/sdk/browser.js", "eventsource-parser": "/sdk/parser.js"
-}}</script>"""
 
-SCRIPT = """async () => {
-  const { MachPay, SkillNotFound } = await import('@machpay/sdk');
-  const client = new MachPay();
+SCRIPT = """async ({ baseUrl, counting, relaying }) => {
+  const { MachPay, SkillNotFound, Unauthorized } = await import('@machpay/sdk');
+  const client = new MachPay({ baseUrl, apiKey: counting });
   const seen = {};
 
   const stream = await client.skills.stream({ skillId: 'count', input: { n: 3 } });
@@ -37,9 +37,12 @@ SCRIPT = """async () => {
 
   const failed = await client.skills.run({ skillId: 'none', input: {} }).catch((error) => error);
   seen.refused = [failed instanceof SkillNotFound, failed.name, failed.status];
+  const own = { skillId: 'count', input: {}, executionId: 'of-a-page' };
+  const barred = await client.executions.create(own).catch((error) => error);
+  seen.barred = [barred instanceof Unauthorized, barred.code];
 
   const controller = new AbortController();
-  const long = await client.skills.stream({
+  const long = await new MachPay({ baseUrl, apiKey: relaying }).skills.stream({
     skillId: 'relay',
     input: { n: 10000, pause: 0.01 },
     signal: controller.signal,
@@ -50,36 +53,66 @@ SCRIPT = """async () => {
   return seen;
 }"""
 
+NO_ENTRY = """async ({ baseUrl, apiKey }) => {
+  const { MachPay } = await import('@machpay/sdk');
+  const client = new MachPay({ baseUrl, apiKey, maxRetries: 0 });
+  return await client.skills.run({ skillId: 'count', input: {} }).catch(({ code }) => code);
+}"""
+
 
 # It builds the SDK, if nobody has.
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.fixture
-def page(node: Node, system: System) -> Iterator[Page]:
-    """A page of the edge's own origin that can import the SDK as it is published."""
-    run(node, "build")
+@pytest.fixture(scope="module")
+def page(system: System) -> Iterator[Page]:
+    """A browser for :data:`PAGE`, which is at the edge's origin, too."""
 
     def answer(route: Route) -> None:
         name = route.request.url.rpartition("/")[2]
         path = PARSER if name == "parser.js" else SDK / "dist" / name
         route.fulfill(content_type="text/javascript; charset=utf-8", body=path.read_text())
 
-    with open_page() as opened:
-        opened.route(f"{system.url}/sdk/*", answer)
-        opened.route(
-            f"{system.url}/page",
-            lambda route: route.fulfill(content_type="text/html; charset=utf-8", body=HEAD),
-        )
-        opened.goto(f"{system.url}/page")
-        yield opened
+    with installed() as node:
+        run(node, "build")
+        with open_page() as opened:
+            opened.route("**/sdk/*", answer)
+            opened.route(
+                f"{system.url}/page",
+                lambda route: route.fulfill(content_type="text/html; charset=utf-8", body=PAGE),
+            )
+            yield opened
 
 
-def test_a_page_streams_resumes_and_stops(page: Page) -> None:
-    assert page.evaluate(SCRIPT) == {
+@pytest.mark.parametrize("where", ["at the edge", "elsewhere"])
+def test_a_page_streams_resumes_and_stops_with_stream_tokens(
+    page: Page, system: System, elsewhere: int, where: str
+) -> None:
+    with MachPay(base_url=system.url, api_key=KEY) as backend:
+        counting = backend.tokens.create(skill_id="count", max_starts=2, expires_in=60).token
+        relaying = backend.tokens.create(skill_id="relay", expires_in=60).token
+    given = {"counting": counting, "relaying": relaying}
+    if where == "at the edge":
+        page.goto(f"{system.url}/page")  # its own origin is the base URL by default
+    else:
+        page.goto(f"http://localhost:{elsewhere}/page")
+        given["baseUrl"] = system.url
+    assert page.evaluate(SCRIPT, given) == {
         "first": "0 ",
         "rest": "1 2 ",
         "heard": ["0 ", "1 ", 0.01],
         "refused": [True, "SkillNotFound", 404],
+        "barred": [True, "forbidden"],
         "aborted": "AbortError",
     }
+
+
+def test_a_page_of_an_origin_that_is_not_welcome_gets_nowhere(
+    page: Page, system: System, elsewhere: int
+) -> None:
+    with MachPay(base_url=system.url, api_key=KEY) as backend:
+        token = backend.tokens.create(skill_id="count", expires_in=60).token
+        page.goto(
+            f"http://127.0.0.1:{elsewhere}/page"
+        )  # the same page by a name that is not listed
+        assert page.evaluate(NO_ENTRY, {"baseUrl": system.url, "apiKey": token}) == "unreachable"

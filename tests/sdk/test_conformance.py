@@ -16,6 +16,8 @@ NAMES = {
     "idempotencyKey": "idempotency_key",
     "cancelAfter": "cancel_after",
     "groupBy": "group_by",
+    "expiresIn": "expires_in",
+    "maxStarts": "max_starts",
     "from": "start",
     "to": "end",
 }

@@ -4,17 +4,17 @@ import httpx
 import msgspec
 import pytest
 
+from machpay._answers import read_execution, read_started
 from machpay._options import Options
 from machpay._requests import (
     background_request,
     is_repeated,
-    read_execution,
-    read_started,
     refusal,
     resume_request,
     start_request,
 )
-from machpay._results import Started
+from machpay._results import Started, StreamToken
+from machpay._tokens import token_request
 from machpay.exceptions import StreamError
 
 NOW = 1_700_000_000.0
@@ -176,3 +176,48 @@ def test_an_execution_needs_its_id_and_status():
     assert read_execution(b'{"execution_id":"e","status":"queued"}').text == ""
     with pytest.raises(StreamError, match="bad_response"):
         read_execution(b'{"execution_id":"e"}')
+
+
+NOTHING = dict.fromkeys(("execution_id", "skill_id", "expires_in", "max_starts", "timeout"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({}, "either for an execution_id or for a skill_id"),
+        ({"execution_id": "e", "skill_id": "s"}, "either for an execution_id or for a skill_id"),
+        ({"execution_id": "e", "max_starts": 2}, "go with a skill_id"),
+        ({"execution_id": "e", "timeout": 2}, "go with a skill_id"),
+        ({"execution_id": "a/b"}, "not an execution id"),
+        ({"execution_id": ""}, "not an execution id"),
+        ({"skill_id": ""}, "not a skill id"),
+        ({"skill_id": "s", "expires_in": 0.5}, "expires_in must be 1 to 86400"),
+        ({"skill_id": "s", "expires_in": 86_401}, "expires_in must be 1 to 86400"),
+        ({"execution_id": "e", "expires_in": float("nan")}, "expires_in must be 1 to 86400"),
+        ({"execution_id": "e", "expires_in": True}, "expires_in must be 1 to 86400"),
+        ({"execution_id": "e", "expires_in": "60"}, "expires_in must be 1 to 86400"),
+        ({"skill_id": "s", "max_starts": 0}, "max_starts must be 1 to 1000"),
+        ({"skill_id": "s", "max_starts": 1001}, "max_starts must be 1 to 1000"),
+        ({"skill_id": "s", "max_starts": 1.5}, "max_starts must be 1 to 1000"),
+        ({"skill_id": "s", "max_starts": True}, "max_starts must be 1 to 1000"),
+        ({"skill_id": "s", "timeout": 0}, "'timeout' must be"),
+        ({"skill_id": "s", "timeout": float("inf")}, "'timeout' must be"),
+    ],
+)
+def test_a_token_that_makes_no_sense_is_not_asked_for(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        token_request(**{**NOTHING, **arguments})
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        StreamToken(token="eyJ.secret", expires_at=1, skill_id="story"),
+        Started(execution_id="exec_a", skill_id="story", stream_token="eyJ.secret"),
+    ],
+)
+def test_a_token_is_not_shown_where_its_holder_is(holder):
+    rich = "".join(f"{name}={value}" for name, value in holder.__rich_repr__())
+    for shown in (repr(holder), str(holder), f"{[holder]}", rich):
+        assert "story" in shown
+        assert "secret" not in shown

@@ -43,6 +43,7 @@ def public() -> Iterator[tuple[str, Any]]:
     names |= {name: getattr(exceptions, name) for name in exceptions.__all__}
     client = machpay.MachPay(base_url="http://127.0.0.1:1")
     names |= {"Skills": type(client.skills), "Executions": type(client.executions)}
+    names |= {"Tokens": type(client.tokens)}
     for name, value in names.items():
         if not inspect.isclass(value):
             continue  # ``Event`` is an alias, documented where it is made
@@ -55,7 +56,7 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 PUBLIC = dict(public())
-MADE_BY_CLIENTS = {"Stream", "AsyncStream", "Skills", "Executions"}
+MADE_BY_CLIENTS = {"Stream", "AsyncStream", "Skills", "Executions", "Tokens"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -9,6 +9,8 @@ import httpx
 import jwt
 import pytest
 
+from machpay import MachPay
+from machpay.exceptions import ExecutionNotFound, SkillNotFound, Unauthorized
 from ops.system import System
 from tests.waiting import wait_until
 
@@ -261,6 +263,41 @@ def test_a_token_that_makes_no_sense_is_not_made(
     call: Call, body: dict[str, Any], status: int
 ) -> None:
     call("POST", "/v1/tokens", status, ALICE, json=body)
+
+
+def test_the_sdk_lends_tokens_and_works_with_them(closed: System) -> None:
+    def client(credential: str) -> MachPay:
+        return MachPay(base_url=closed.url, api_key=credential)
+
+    with client(ALICE) as alice:
+        lent = alice.tokens.create(skill_id="count", expires_in=60, max_starts=2, timeout=30)
+        assert (lent.skill_id, lent.max_starts, lent.timeout) == ("count", 2, 30.0)
+        assert 0 < lent.expires_at - time.time() * 1000 < 61_000
+        with client(lent.token) as page:
+            result = page.skills.run("count", {"n": 2})
+            assert result.text == "0 1 "
+            # Whoever has its id reads it by another token, from any process.
+            own = alice.tokens.create(execution_id=result.execution_id)
+            with client(own.token) as reader:
+                assert reader.executions.stream(result.execution_id).result().text == "0 1 "
+            started = page.executions.create("count", {"n": 3})
+            assert started.stream_token is not None
+            with client(started.stream_token) as reader:
+                assert reader.executions.stream(started.execution_id).result().text == "0 1 2 "
+                refused = [
+                    lambda: reader.executions.cancel(started.execution_id),
+                    lambda: reader.tokens.create(execution_id=started.execution_id),
+                    lambda: page.skills.run("count", {}),  # its third
+                ]
+                for call in refused:
+                    with pytest.raises(Unauthorized, match="forbidden"):
+                        call()
+                with pytest.raises(ExecutionNotFound):
+                    reader.executions.get(result.execution_id)
+        with pytest.raises(SkillNotFound):
+            alice.tokens.create(skill_id="nope")
+    with client(BOB) as bob, pytest.raises(ExecutionNotFound):
+        bob.tokens.create(execution_id=result.execution_id)
 
 
 def test_pages_of_welcome_origins_may_call_and_no_others(call: Call) -> None:
