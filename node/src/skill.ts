@@ -296,8 +296,8 @@ export class Skill {
     }
     // A copy that nobody else has, and proof that it is JSON.
     const text = JSON.stringify(value);
-    const schema: Record<string, unknown> = JSON.parse(text);
-    if (schema['type'] !== 'object') {
+    const schema: { type?: unknown } & Record<string, unknown> = JSON.parse(text);
+    if (schema.type !== 'object') {
       throw new TypeError(`skill '${this.id}': inputSchema must have type: 'object' at its top`);
     }
     if (new TextEncoder().encode(text).length > LARGEST_SCHEMA) {
