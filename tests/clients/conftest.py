@@ -73,7 +73,7 @@ def run_all(node: Node | None, tmp_path: Path) -> Iterator[RunAll]:
         yield run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One Chromium; each test opens a page of its own."""
     with open_page() as page:
