@@ -1,7 +1,10 @@
 """Access at an edge: API keys and stream tokens, or, where there are no keys, everybody."""
 
 from collections.abc import Collection
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -9,6 +12,7 @@ from edge.tokens import READS_FOR, Tokens
 from machpay.serve.access import Access
 from machpay.serve.callers import Caller
 from machpay.serve.executions import (
+    ApiError,
     StartRequest,
     Unavailable,
     execution_not_found,
@@ -17,6 +21,10 @@ from machpay.serve.executions import (
 from shared.accounts import Accounts
 
 _BEARER: Final = "bearer "
+_REBOUND: Final = (
+    "Without API keys this server answers to localhost and to IP addresses only: set "
+    "MACHPAY_API_KEYS, or name the host's origin in MACHPAY_CORS_ORIGINS."
+)
 
 
 class KeyAccess(Access):
@@ -36,6 +44,7 @@ class KeyAccess(Access):
     ) -> None:
         super().__init__(origins=origins)
         self._accounts = accounts
+        self._hosts = frozenset(urlsplit(origin).hostname for origin in origins)
         self._tokens = tokens
 
     async def identify(self, request: Request) -> Caller:
@@ -52,16 +61,41 @@ class KeyAccess(Access):
             return Caller(account=account.name, operator=account.operator, credential=True)
         shown = shown or request.query_params.get("token", "")
         token = await self._tokens.read(shown) if shown else None
-        if token is not None:
+        if token is not None and (not self._accounts or self._accounts.has(token.account)):
             return Caller(account=token.account, token=token, credential=True)
         if self._accounts or "token" in request.query_params:
             raise unauthorized()
+        if not self._is_ours(request):
+            raise ApiError(403, "forbidden", _REBOUND)
         return await super().identify(request)
 
-    async def admit(self, asked: StartRequest) -> None:
+    def _is_ours(self, request: Request) -> bool:
+        """Tell whether a request is to a host that no other site's page can have as its own.
+
+        Whoever has a name can have it resolve to us (DNS rebinding), and its pages are of our origin
+        then. Nobody has a loopback name, or can put a page at an address.
+        """
+        try:
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        except ValueError:
+            return False
+        if host == "localhost" or host.endswith(".localhost") or host in self._hosts:
+            return True
+        try:
+            ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+    async def admit(self, asked: StartRequest) -> bool:
         """Let a start through, if its token has one left."""
+        return asked.token is not None and await self._tokens.admit(asked, asked.token)
+
+    async def dismiss(self, asked: StartRequest) -> None:
+        """Give its token back a start of which nothing came."""
         if asked.token is not None:
-            await self._tokens.admit(asked, asked.token)
+            with suppress(Unavailable):  # then it is lost, but nothing is started twice
+                await self._tokens.dismiss(asked, asked.token)
 
     async def reach(self, caller: Caller, execution_id: str) -> None:
         """Let a caller reach an execution, if their token is for it."""

@@ -3,7 +3,7 @@
 -- KEYS[1] the executions that the token started
 -- ARGV[1] the execution   ARGV[2] how many there may be   ARGV[3] how long they are kept, in ms
 --
--- Answers 1, or 0 when there are as many already.
+-- Answers 2 when it counts from now on, 1 when it did, and 0 when there are as many already.
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then
   return 1
 end
@@ -12,4 +12,4 @@ if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then
 end
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1
+return 2

@@ -8,6 +8,7 @@ Nothing is kept of a token but which executions it started (``admit.lua``).
 import hashlib
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import jwt
@@ -36,7 +37,11 @@ STARTS_FOR: Final = 600.0
 LOOK_EVERY: Final = 30.0
 """How often an edge looks whether the secret that edges share is still the same, in s."""
 
+LOOK_ANEW: Final = 1.0
+"""How often it looks because of a token that is not good, in s."""
+
 _LONGEST_TEXT: Final = 2048
+_COUNTED: Final = 2
 _ALGORITHM: Final = "HS256"
 _AUDIENCE: Final = "machpay-stream"
 _REQUIRED: Final = ["exp", "aud", "jti", "sub"]
@@ -58,6 +63,7 @@ class Tokens:
         self._given = bool(self._keys)
         self._shared = b""
         self._look_again = 0.0
+        self._looked = 0.0
 
     async def to_read(self, account: str, execution_id: str, lasts: float) -> StreamToken:
         """Make a token that reads an execution.
@@ -115,32 +121,18 @@ class Tokens:
         """
         if len(text) > _LONGEST_TEXT:
             return None
-        for key in await self._secrets():
-            try:
-                claims = jwt.decode(
-                    text,
-                    key,
-                    algorithms=[_ALGORITHM],
-                    audience=_AUDIENCE,
-                    options={"require": _REQUIRED},
-                )
-                return Token(
-                    id=claims["jti"],
-                    account=claims["sub"],
-                    execution_id=claims.get("execution", ""),
-                    skill_id=claims.get("skill", ""),
-                    max_starts=claims.get("max", 1),
-                    timeout=claims.get("timeout"),
-                    starts_until=claims.get("until", 0.0),
-                )
-            except jwt.InvalidSignatureError:
-                continue  # perhaps the next one
-            except jwt.InvalidTokenError:
-                return None
-        return None
+        token = _checked(text, await self._secrets())
+        if token is None and not self._given and time.monotonic() >= self._looked + LOOK_ANEW:
+            # Perhaps signed with a secret that took the place of ours.
+            self._look_again = 0.0
+            token = _checked(text, await self._secrets())
+        return token
 
-    async def admit(self, asked: StartRequest, token: Token) -> None:
+    async def admit(self, asked: StartRequest, token: Token) -> bool:
         """Count a start, once, however often it is repeated.
+
+        Returns:
+            Whether it was counted now, and not before.
 
         Raises:
             ApiError: 401 ``unauthorized``: the token is too old to start anything new. 403
@@ -158,6 +150,16 @@ class Tokens:
             if not may_start:
                 raise unauthorized()
             raise ApiError(403, "forbidden", "This token has started all that it may.")
+        return bool(admitted == _COUNTED)
+
+    async def dismiss(self, asked: StartRequest, token: Token) -> None:
+        """Count a start no more, of which nothing came.
+
+        Raises:
+            Unavailable: That can't be done.
+        """
+        async with reachable():
+            await self._redis.srem(token_key(token.id), asked.execution_id())  # type: ignore[misc]
 
     async def started(self, token: Token, execution_id: str) -> bool:
         """Tell whether a token started an execution.
@@ -181,7 +183,8 @@ class Tokens:
             except Unavailable:
                 if not self._keys:
                     raise
-            self._look_again = time.monotonic() + LOOK_EVERY
+            self._looked = time.monotonic()
+            self._look_again = self._looked + LOOK_EVERY
         return self._keys
 
     async def _share(self) -> None:
@@ -192,6 +195,33 @@ class Tokens:
         if ours and ours != self._shared:
             self._shared = ours
             self._keys = [_digest(ours), *self._keys][:2]
+
+
+def _checked(text: str, keys: Iterable[bytes]) -> Token | None:
+    """Read a token that one of some keys signed."""
+    for key in keys:
+        try:
+            claims = jwt.decode(
+                text,
+                key,
+                algorithms=[_ALGORITHM],
+                audience=_AUDIENCE,
+                options={"require": _REQUIRED},
+            )
+        except jwt.InvalidSignatureError:
+            continue  # perhaps the next one
+        except jwt.InvalidTokenError:
+            return None
+        return Token(
+            id=claims["jti"],
+            account=claims["sub"],
+            execution_id=claims.get("execution", ""),
+            skill_id=claims.get("skill", ""),
+            max_starts=claims.get("max", 1),
+            timeout=claims.get("timeout"),
+            starts_until=claims.get("until", 0.0),
+        )
+    return None
 
 
 def _digest(secret: bytes) -> bytes:

@@ -50,6 +50,10 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._by_digest)
 
+    def has(self, name: str) -> bool:
+        """Tell whether an account has a key."""
+        return any(account.name == name for account in self._by_digest.values())
+
     def find(self, key: str) -> Account | None:
         """Find whose a key is; ``None``: nobody's.
 
@@ -60,6 +64,9 @@ class Accounts:
 
 def _read(text: str) -> dict[bytes, Account]:
     found: dict[bytes, Account] = {}
+    if text.strip() and not text.strip(", "):
+        # Else two variables that are not set, joined by a comma, would let everybody in.
+        raise ValueError("there is no key in it")
     for number, part in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
         match part.split(":"):
             case [key]:

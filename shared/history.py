@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from machpay.serve.overview import ErrorCount, Figures, Moment, Percentiles
 from shared.buckets import percentile
 from shared.keys import SLOT_MS, pulse_key
-from shared.ledger import COMPLETED, OUTCOME
+from shared.ledger import COMPLETED, OTHER, OUTCOME
 from shared.pulse import DELIVERY, FIRST_CHUNK, KEPT_SLOTS, METRICS, QUEUE_WAIT, STARTED
 from shared.redis import Client, load_script
 
@@ -24,6 +24,9 @@ SETTLED_SLOTS: Final = KEPT_SLOTS + 2
 
 REMEMBERED: Final = 2 * MOST_STEPS
 """How many steps are remembered."""
+
+MOST_CODES: Final = 50
+"""How many codes are listed; the others are taken together."""
 
 _WANTED: Final = frozenset({COMPLETED, "cancelled"})
 """Outcomes that are no failure."""
@@ -139,4 +142,6 @@ def _errors(counts: Mapping[str, int]) -> list[ErrorCount]:
         if field.startswith(OUTCOME)
     )
     found = [ErrorCount(code=code, executions=n) for code, n in codes if code != COMPLETED]
-    return sorted(found, key=lambda error: (-error.executions, error.code))
+    found.sort(key=lambda error: (-error.executions, error.code))
+    rest = sum(error.executions for error in found[MOST_CODES:])
+    return [*found[:MOST_CODES], *([ErrorCount(code=OTHER, executions=rest)] if rest else [])]

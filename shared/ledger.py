@@ -10,6 +10,7 @@ lately, for operators: in both it is once, too.
 
 import logging
 import time
+from contextlib import suppress
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -42,7 +43,7 @@ OUTCOME: Final = "outcome:"
 OTHER: Final = "other_errors"
 """The outcome that codes are counted under when there are too many different ones in a slot."""
 
-MOST_FIELDS: Final = 1000
+MOST_FIELDS: Final = 400
 """How many fields a slot of the pulse may have until that happens."""
 
 RECENT_ROWS: Final = 200
@@ -165,7 +166,8 @@ class Ledger:
         entries: list[bytes] = await self._redis.lrange(RECENT, 0, count - 1)  # type: ignore[misc]
         for entry in entries:
             at, _, data = entry.partition(b" ")
-            found.append(Listed(int(at), _row.decode(data)))
+            with suppress(msgspec.DecodeError):  # of another release: it hides no others
+                found.append(Listed(int(at), _row.decode(data)))
         return found
 
     async def settle(self, execution_id: str) -> bool:

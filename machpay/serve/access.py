@@ -4,7 +4,6 @@ A skill server serves everybody who reaches it: :class:`Access` as it is. An edg
 stream tokens: ``edge.access``.
 """
 
-import uuid
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
@@ -49,13 +48,20 @@ class Access:
             refuse_other_sites(request, self._origins)
         return caller
 
-    async def admit(self, asked: StartRequest) -> None:
+    async def admit(self, asked: StartRequest) -> bool:  # noqa: ARG002 - for those who count
         """Let a start through, or not.
+
+        Returns:
+            Whether it was counted now, and not before: if nothing comes of it, :meth:`dismiss` it.
 
         Raises:
             ApiError: 403 ``forbidden``: its token has started all that it may.
             Unavailable: That can't be told right now.
         """
+        return False
+
+    async def dismiss(self, asked: StartRequest) -> None:
+        """Count a start no more that was admitted, and of which nothing came."""
 
     async def reach(self, caller: Caller, execution_id: str) -> None:
         """Let a caller reach an execution; whose it is, is found out where it is read.
@@ -111,8 +117,8 @@ def knows_skill(caller: Caller, skill_id: str) -> bool:
 def narrowed(asked: StartRequest, token: Token | None) -> StartRequest:
     """Make of a start what a token allows of it.
 
-    A start by token always has a name, within the token: so it can be counted before it is made, and
-    nobody's key can be another visitor's. A token that starts once is that name.
+    A key is one within the token: nobody's can be another visitor's. A token that starts once is its
+    start's name.
 
     Args:
         asked: The start.
@@ -125,13 +131,13 @@ def narrowed(asked: StartRequest, token: Token | None) -> StartRequest:
         return asked
     if token.skill_id != asked.skill.id or asked.chosen_id is not None:
         raise ApiError(403, "forbidden", "This token can't start that.")
-    name = asked.idempotency_key or ("" if token.max_starts == 1 else uuid.uuid4().hex)
+    key = asked.idempotency_key
+    if key is not None or token.max_starts == 1:
+        key = f"{token.id}:{key or ''}"
     options = asked.options
     if token.timeout is not None:
         options = structs.replace(options, timeout=options.limit(token.timeout))
-    return structs.replace(
-        asked, idempotency_key=f"{token.id}:{name}", options=options, token=token
-    )
+    return structs.replace(asked, idempotency_key=key, options=options, token=token)
 
 
 def refuse_other_sites(request: Request, origins: Collection[str]) -> None:

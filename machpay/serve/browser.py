@@ -144,11 +144,11 @@ class _Browser(Surface):
         caller = await self.access.acting(request)
         try:
             skill = await self.soon(self._asked_skill(request, caller))
+            start = _start_of(request, caller, skill, {})
         except Unavailable:
             return retry_later(elsewhere=self.drain.draining)
         except ApiError:  # the skill is gone: nothing can be begun, but perhaps read
             return await self.resume(request, cursor, show)
-        start = _start_of(request, caller, skill, {})
         if not is_of(cursor.execution_id, start):
             return await self.resume(request, cursor, show)
         if self.drain.draining:

@@ -112,6 +112,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         options: What else the client asks for.
         streamed: It is read from its beginning, here and at once.
         token: The stream token that it was made with, if any.
+        minted_id: The execution's id, where it has to be known before the start and nothing names it.
     """
 
     skill: SkillInfo
@@ -122,13 +123,14 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: Options = Options()
     streamed: bool = False
     token: Token | None = None
+    minted_id: str | None = None
 
     def execution_id(self) -> str:
         """Name the execution that this request starts, or started before."""
         if self.chosen_id is not None:
             return self.chosen_id
         if self.idempotency_key is None:
-            return new_execution_id()
+            return self.minted_id or new_execution_id()
         return derived_execution_id(self.account, self.idempotency_key)
 
     def fingerprint(self) -> str:

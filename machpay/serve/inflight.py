@@ -2,12 +2,15 @@
 
 import asyncio
 
+from starlette import requests
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from machpay.serve.connection import Connection
 from machpay.serve.drain import Drain
 from machpay.serve.executions import shutting_down
-from machpay.serve.responses import error_response
+from machpay.serve.requests import wants_events
+from machpay.serve.responses import error_response, retry_later
 from machpay.serve.streams import Request, Streams
 
 
@@ -51,4 +54,11 @@ class InFlight:
             else:
                 return
             if not request.answered:
-                await error_response(shutting_down())(scope, receive, send)
+                await _late(requests.Request(scope))(scope, receive, send)
+
+
+def _late(request: requests.Request) -> Response:
+    """Answer a request that this process has no time left for; a status would end an EventSource."""
+    if request.method == "GET" and wants_events(request):
+        return retry_later(elsewhere=True)
+    return error_response(shutting_down())

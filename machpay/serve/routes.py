@@ -27,7 +27,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from machpay._position import MINTED, ORIGIN, Cursor, is_chosen_id, is_execution_id
+from machpay._position import (
+    MINTED,
+    ORIGIN,
+    Cursor,
+    is_chosen_id,
+    is_execution_id,
+    new_execution_id,
+)
 from machpay.serve.access import Access, knows_skill, may_cancel, narrowed, needs_key
 from machpay.serve.callers import Caller
 from machpay.serve.drain import Drain
@@ -220,8 +227,15 @@ class Surface:
     async def start_now(self, asked: StartRequest) -> Started:
         """Start, if there is time left for it and its token allows."""
         self.refuse_while_draining()
-        await self.access.admit(asked)
-        return await self.executions.start(asked)
+        if asked.token is not None:
+            asked = structs.replace(asked, minted_id=new_execution_id())
+        counted = await self.access.admit(asked)
+        try:
+            return await self.executions.start(asked)
+        except (ApiError, Unavailable):
+            if counted:
+                await self.access.dismiss(asked)
+            raise
 
     async def _start_and_stream(self, request: Request, chosen_id: str | None = None) -> Response:
         # Open before it is started: a process that is told to stop waits for it.

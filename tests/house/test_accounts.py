@@ -21,6 +21,12 @@ def test_no_key_is_kept() -> None:
     assert KEY not in repr(vars(Accounts(KEY)))
 
 
+def test_a_list_of_nothing_lets_nobody_in() -> None:
+    assert len(Accounts("")) == 0
+    with pytest.raises(ValueError, match="no key"):
+        Accounts(" , ")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -141,7 +141,7 @@ class Tab:
         self.page.evaluate(
             "url => follow(url)",
             f"/api/stream?folder={folder}&n={n}&idempotency_key={self.front.name}-{name}"
-            f"&prompt=CANARY&token=CANARY",
+            f"&prompt=CANARY",
         )
 
     def runs(self, name: str) -> list[str]:

@@ -95,7 +95,8 @@ def connect(front: Proxy) -> socket.socket:
 def test_edges_log_no_query(front: Proxy, system: System, tmp_path: Path) -> None:
     (tmp_path / "0").touch()
     with client_of(front) as client:
-        query = {"folder": str(tmp_path), "n": "1", "prompt": "CANARY", "token": "CANARY"}
+        query = {"folder": str(tmp_path), "n": "1", "prompt": "CANARY"}
+        assert client.get("/api/stream", params={**query, "token": "CANARY"}).status_code == 401
         events = check(client.get("/api/stream", params=query).content, unnamed=True)
         assert events[-1].event == "end"
     for number in (1, 2):

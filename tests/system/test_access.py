@@ -200,6 +200,46 @@ def test_a_token_starts_as_often_as_it_may_and_for_as_long(call: Call) -> None:
     call("GET", alices["status_url"], 404, token)
 
 
+def test_a_start_of_which_nothing_came_does_not_count(call: Call) -> None:
+    token = lent(call, {"skill_id": "count", "max_starts": 2})
+    path = "/v1/skills/count/executions"
+    key = {"Idempotency-Key": "one"}
+    mine = call("POST", path, 202, token, json={}, headers=key).json()
+    for _ in range(3):
+        call("POST", path, 422, token, json={"input": {"n": 9}}, headers=key)
+    # What was refused gave nothing back that had been counted.
+    call("GET", mine["status_url"], 200, token)
+    call("POST", path, 202, token, json={})
+    call("POST", path, 403, token, json={})
+
+
+def test_a_page_with_a_token_for_several_has_its_id_before_anything_begins(call: Call) -> None:
+    token = lent(call, {"skill_id": "count", "max_starts": 2})
+    text = call("GET", "/api/stream", 200, params={"token": token}).text
+    execution_id = re.search(r"^id: (\S+)\.0-1$", text, re.MULTILINE)
+    assert execution_id is not None
+    assert len(execution_id[1]) == len("exec_") + 48
+    again = {"token": token, "last_event_id": f"{execution_id[1]}.0-1"}
+    assert "event: end" in call("GET", "/api/stream", 200, params=again).text
+    call("GET", f"/v1/executions/{execution_id[1]}", 200, token)
+
+
+def test_without_keys_only_hosts_that_nobody_can_have_are_answered(system: System) -> None:
+    with httpx.Client(base_url=system.url, trust_env=False, timeout=10) as client:
+        for host, status in (
+            ("evil.example", 403),
+            ("127.0.0.1.evil.example", 403),
+            ("", 400),
+            ("[::1", 403),
+            ("localhost:8080", 200),
+            ("app.localhost", 200),
+            ("192.168.1.7:80", 200),
+            ("[::1]:8080", 200),
+        ):
+            answer = client.get("/v1/skills", headers={"Host": host})
+            assert answer.status_code in (status, 403 if status == 400 else status), host
+
+
 def test_what_a_token_started_it_reads_after_it_expired(call: Call) -> None:
     path = "/v1/skills/count/executions"
     asked = {"skill_id": "count", "expires_in": 1, "max_starts": 5}
