@@ -22,7 +22,7 @@ from machpay import exceptions
 
 _NAMES: Final = re.compile(r"<!-- names of ([\w. ]+) -->")
 
-_MADE_BY_US: Final = frozenset({"Executions", "Skills", "Stream"})
+_MADE_BY_US: Final = frozenset({"Executions", "Skills", "Stream", "Tokens"})
 """Nobody else makes these, or their async twins: with what, is not for users."""
 
 

@@ -9,7 +9,7 @@ from machpay import MachPay
 from ops.npm import Node
 from ops.system import System
 from tests.cli.scripted import scripted
-from tests.node.npm import installed
+from tests.node.npm import SDK, installed
 from tests.waiting import wait_until
 
 KEY = "a-key-of-the-backend"
@@ -19,7 +19,17 @@ PAGE = b"""<!doctype html><meta charset=utf-8>
 }}</script>"""
 """It can import the SDK as it is published, from ``/sdk/``."""
 
+PARSER = SDK / "node_modules" / "eventsource-parser" / "dist" / "index.js"
+
 _SKILLS = ("count", "relay", "odd")
+
+
+def served(path: str) -> tuple[str, bytes]:
+    """Return the media type and the content of what is at a path, beside a page of the SDK's."""
+    if not path.startswith("/sdk/"):
+        return "text/html", PAGE
+    name = path.removeprefix("/sdk/")
+    return "text/javascript", (PARSER if name == "parser.js" else SDK / "dist" / name).read_bytes()
 
 
 @pytest.fixture
@@ -30,14 +40,19 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture(scope="session")
 def elsewhere() -> Iterator[int]:
-    """The port of a server whose pages are all :data:`PAGE`. Browsers let none that is not on loopback call loopback."""
+    """The port of a server of :data:`PAGE`, at every path, and of the SDK, once it is built.
+
+    A real one: where a test answers for a server, Playwright answers preflights, too, and Chromium does
+    not count it as on loopback, from where alone it may call loopback.
+    """
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
+        kind, body = served(handler.path)
         handler.send_response(200)
-        handler.send_header("Content-Type", "text/html; charset=utf-8")
-        handler.send_header("Content-Length", str(len(PAGE)))
+        handler.send_header("Content-Type", f"{kind}; charset=utf-8")
+        handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(PAGE)
+        handler.wfile.write(body)
 
     with scripted(answer) as url:
         yield int(url.rpartition(":")[2])

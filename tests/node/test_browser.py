@@ -3,18 +3,18 @@
 A page has stream tokens, never the key.
 """
 
+import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Browser, Page, Route
 
 from machpay import MachPay
 from ops.system import System
 from tests.browser import open_page
-from tests.node.conftest import KEY, PAGE
-from tests.node.npm import SDK, installed, run
-
-PARSER = SDK / "node_modules" / "eventsource-parser" / "dist" / "index.js"
+from tests.node.conftest import KEY, served
+from tests.node.npm import installed, run
 
 SCRIPT = """async ({ baseUrl, counting, relaying }) => {
   const { MachPay, SkillNotFound, Unauthorized } = await import('@machpay/sdk');
@@ -65,23 +65,25 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
-def page(system: System) -> Iterator[Page]:
-    """A browser for :data:`PAGE`, which is at the edge's origin, too."""
-
-    def answer(route: Route) -> None:
-        name = route.request.url.rpartition("/")[2]
-        path = PARSER if name == "parser.js" else SDK / "dist" / name
-        route.fulfill(content_type="text/javascript; charset=utf-8", body=path.read_text())
-
+def browser() -> Iterator[Browser]:
+    """A browser; and the SDK is built, and nobody builds it anew."""
     with installed() as node:
         run(node, "build")
-        with open_page() as opened:
-            opened.route("**/sdk/*", answer)
-            opened.route(
-                f"{system.url}/page",
-                lambda route: route.fulfill(content_type="text/html; charset=utf-8", body=PAGE),
-            )
-            yield opened
+        with open_page() as page:
+            assert page.context.browser is not None
+            yield page.context.browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_page() as opened:
+        yield opened
+
+
+def answer(route: Route) -> None:
+    """Serve, at the edge's origin, what it does not."""
+    kind, body = served(urlsplit(route.request.url).path)
+    route.fulfill(content_type=f"{kind}; charset=utf-8", body=body)
 
 
 @pytest.mark.parametrize("where", ["at the edge", "elsewhere"])
@@ -93,6 +95,7 @@ def test_a_page_streams_resumes_and_stops_with_stream_tokens(
         relaying = backend.tokens.create(skill_id="relay", expires_in=60).token
     given = {"counting": counting, "relaying": relaying}
     if where == "at the edge":
+        page.route(re.compile(r"/(page|sdk/.*)$"), answer)
         page.goto(f"{system.url}/page")  # its own origin is the base URL by default
     else:
         page.goto(f"http://localhost:{elsewhere}/page")
