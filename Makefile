@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 UV     ?= uv
-JOBS   ?= 2
+JOBS   ?= 3
 
 # Of `make chaos`; without a SEED, a random one, which is printed.
 SEED    ?=
@@ -39,7 +39,7 @@ demo: $(STAMP) ## start the system, stream a story through a cut connection, sto
 dev: $(STAMP) ## run the system until Ctrl-C (PORT=8080; MACHPAY_REDIS_URL replaces the embedded Valkey)
 	@$(BIN)/python -m ops dev || [ $$? -eq 130 ]  # Ctrl-C is how it ends
 
-test: $(STAMP) ## run the whole test suite (JOBS=2 processes)
+test: $(STAMP) ## run the whole test suite (JOBS=3 processes: they wait more than they compute)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 chaos: $(STAMP) ## kill, stop and cut everything and judge what clients saw (SEED=7 MINUTES=1 RATE=3)

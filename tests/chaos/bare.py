@@ -39,7 +39,7 @@ async def ask(
         OSError: The connection is lost.
         Torn: It ended before the head did.
     """
-    lines = [f"{method} {path} HTTP/1.1", "Host: chaos"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if method != "GET":
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]

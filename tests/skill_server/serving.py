@@ -157,7 +157,7 @@ def dechunk(data: bytes) -> tuple[bytes, bool]:
 
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
     """Build a request."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

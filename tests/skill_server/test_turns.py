@@ -369,7 +369,7 @@ def test_a_request_that_has_no_answer_when_a_drain_is_over_gets_ours(
 ) -> None:
     with running(gates, window=0.1, http=http) as server:
         server.executions.proceed.clear()
-        head = b"POST /v1/skills/echo/executions HTTP/1.1\r\nHost: test\r\nContent-Length: "
+        head = b"POST /v1/skills/echo/executions HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
         with (
             server.send(head + b"10\r\n\r\n{") as sending,
             server.send(head + b"2\r\n\r\n{}") as sent,

@@ -166,7 +166,9 @@ def test_a_start_under_a_chosen_id(http: httpx.Client) -> None:
     answer = put(http, name)
     url = f"/v1/executions/{name}"
     assert (answer.status_code, answer.headers["location"]) == (202, url)
-    assert answer.json() == {
+    body = answer.json()
+    assert http.get(url, params={"token": body.pop("stream_token")}).status_code == 200
+    assert body == {
         "execution_id": name,
         "skill_id": "count",
         "stream_url": f"{url}/stream",
@@ -386,7 +388,7 @@ def test_a_cursor_of_another_execution(http: httpx.Client, ended: list[WireEvent
         ("GET", "/v1/executions/exec_nope/stream", "execution_not_found"),
         ("GET", "/v1/executions/%2e%2e", "execution_not_found"),
         ("GET", "/v1/nothing", "not_found"),
-        ("GET", "/", "not_found"),
+        ("GET", "/nothing", "not_found"),
     ],
 )
 def test_what_is_not_there(http: httpx.Client, method: str, path: str, code: str) -> None:
