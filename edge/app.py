@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> Starlette:
 
     def report() -> Report:
         return Report(
-            EdgeState(**identity._asdict(), streams=len(streams), draining=drain.draining)
+            EdgeState(**identity._asdict(), streams=streams.count, draining=drain.draining)
         )
 
     @asynccontextmanager

@@ -190,8 +190,9 @@ class Streams:
         self._when_gone: Callable[[], object] | None = None
         self._looking: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        """Tell how many streams are open."""
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
         return len(self._open)
 
     def open(self, receive: Receive) -> OpenStream:

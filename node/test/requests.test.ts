@@ -190,6 +190,7 @@ describe('answers', () => {
         streaming: true,
         pricing: { baseUsd: 0, perTokenUsd: 0, perSecondUsd: 0 },
         timeout: null,
+        inputSchema: null,
         live: true,
       },
     ]);
