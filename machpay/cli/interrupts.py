@@ -126,9 +126,11 @@ class LeaveOnInterrupt:
             raise KeyboardInterrupt
 
     def _interrupted(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._shielded and not self._asked:
-            self._asked = True
-        else:
+        counts_at_once = self._asked or not self._shielded
+        # Also when it is raised: Python drops what is raised while a generator is being closed, and
+        # then it counts when the next event was shown.
+        self._asked = True
+        if counts_at_once:
             raise KeyboardInterrupt
 
 
