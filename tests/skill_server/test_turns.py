@@ -387,6 +387,25 @@ def test_a_request_that_has_no_answer_when_a_drain_is_over_gets_ours(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+def test_an_event_source_that_has_no_answer_when_a_drain_is_over_comes_back(gates: Gates) -> None:
+    with running(gates, window=0.0) as server:
+        looking = threading.Event()
+
+        async def skill(_: str) -> None:
+            looking.set()
+            await asyncio.Event().wait()
+
+        server.executions.skill = skill  # type: ignore[method-assign,assignment]
+        accept = "Accept: text/event-stream"
+        with server.send(request("GET", "/api/stream?skill=gated", b"", accept)) as connection:
+            wait_until(looking.is_set, "the skill is looked for")
+            server.drain()
+            answer = read_raw(connection)
+        # A status would be the end of it.
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        check_retry_only(answer.body)
+
+
 @pytest.mark.parametrize("http", PROTOCOLS)
 def test_bare_text_is_cut_at_the_end_of_a_drain_and_not_before(gates: Gates, http: str) -> None:
     with running(gates, window=0.2, http=http) as server, server.text("never") as text:
