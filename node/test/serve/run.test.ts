@@ -284,9 +284,11 @@ test('a handler that ignores its stop is left behind, and may not write any more
     goOn = resolve;
   });
   const ends: string[] = [];
+  let waits = false;
   const { run, chunks } = prepared(async function* () {
     try {
       yield 'a';
+      waits = true;
       await gate;
       yield 'b';
       ends.push('went on');
@@ -296,7 +298,7 @@ test('a handler that ignores its stop is left behind, and may not write any more
   });
   const { result, said } = await listening(async () => {
     const outcome = run.start();
-    while (chunks.length === 0) {
+    while (!waits) {
       await sleep(1);
     }
     run.stop();
