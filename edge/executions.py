@@ -160,6 +160,7 @@ class RedisExecutions:
             timeout=request.options.limit(skill.timeout),
             queue_timeout=skill.queue_timeout,
             idle_timeout=skill.idle_timeout,
+            max_cost=request.options.max_cost_usd,
             cancel_after=request.options.cancel_after,
             fingerprint=request.fingerprint(),
         )

@@ -70,7 +70,7 @@ class TokenCount:
 
     def _count(self, text: str) -> int:
         try:
-            tokens = self._tokenizer(text)
+            tokens: object = self._tokenizer(text)
         except Exception as error:
             raise BadCount(f"the tokenizer raised {type(error).__qualname__}: {error}") from error
         if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 <= tokens <= MOST:

@@ -80,11 +80,15 @@ class Contract:
 
 
 def refusal(request: StartRequest) -> ApiError | None:
-    """Say why a start is refused for its input; ``None`` when it is what its skill takes.
+    """Say why a start is refused for what it asks of its skill; ``None`` when the skill takes it.
 
     Args:
         request: The start.
     """
+    most, base = request.options.max_cost_usd, request.skill.pricing.base_usd
+    if most is not None and most < base:
+        message = f"This skill costs at least {base:f} USD, more than max_cost_usd ({most:f})."
+        return ApiError(422, "budget_exceeded", message)
     schema = request.skill.input_schema
     if not isinstance(schema, dict):
         return None

@@ -312,9 +312,7 @@ class MemoryExecutions:
             return INTERNAL
         if isinstance(outcome, Completed):
             duration = log.ran_for()
-            cost = skill.pricing.cost(
-                tokens=outcome.tokens, milliseconds=duration, most=log.most
-            )
+            cost = skill.pricing.cost(tokens=outcome.tokens, milliseconds=duration, most=log.most)
             return EndEvent(tokens_used=outcome.tokens, cost_usd=cost, duration_ms=duration)
         log.tokens = outcome.tokens
         return ErrorEvent(code=outcome.code, message=outcome.message, retryable=outcome.retryable)

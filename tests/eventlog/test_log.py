@@ -6,6 +6,7 @@ import pytest
 
 from machpay._position import ORIGIN, Position
 from shared.keys import fence_key, log_key
+from shared.bill import Used
 from shared.log import Begun, EventLog, parse_batch
 from shared.redis import Client
 from shared.refusals import Ended, Expired, Fenced, Lost, Moved
@@ -239,8 +240,8 @@ async def test_an_append_behind_its_fence_reads_nothing(valkey_client: Client) -
     await log.start("e", b"{}", b"{}", ttl=1000)
     await log.append("e", Position(1, 2), [("claim", b"{}")])
     await valkey_client.config_resetstat()
-    await log.append("e", Position(1, 3), [("chunk", b"1")])
-    await log.append("e", Position(1, 4), [("chunk", b"2"), ("end", b"{}")])
+    await log.append("e", Position(1, 3), [("chunk", b"1")], used=Used(1, 1, 5))
+    await log.append("e", Position(1, 4), [("chunk", b"2"), ("end", b"{}")], used=Used(2, 2, 9))
     used = await valkey_client.info("commandstats")
     assert used["cmdstat_xadd"]["calls"] == 3
     assert not {"cmdstat_xrange", "cmdstat_xrevrange"} & set(used)

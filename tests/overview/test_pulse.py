@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError
 from machpay._endings import CANCELLED
 from machpay._wire import encode_payload
 from machpay.serve.overview import Percentiles
+from shared.bill import Used
 from shared.history import MOST_STEPS, SETTLED_SLOTS, History
 from shared.keys import PULSE_TTL_MS, RECENT, SLOT_MS, pulse_key
 from shared.ledger import OTHER, RECENT_ROWS, Ledger, Row
@@ -39,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def cancelled(execution_id: str, code: str = "cancelled") -> Row:
     ending = encode_payload(CANCELLED).replace(b"cancelled", code.encode(), 1)
-    return Row.of(execution_id, TERMS, "error", ending)
+    return Row.of(execution_id, TERMS, "error", ending, Used())
 
 
 async def test_what_processes_count_adds_up(redis: Client, clock: Clock) -> None:

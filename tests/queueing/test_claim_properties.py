@@ -146,7 +146,7 @@ class ClaimMachine(RedisMachine):
     @invariant()
     def no_id_is_used_for_two_things(self) -> None:
         for entry in self.entries():
-            assert self.seen.setdefault(entry.id, (entry.type, entry.data)) == entry[1:]
+            assert self.seen.setdefault(entry.id, (entry.type, entry.data)) == entry[1:3]
 
     @invariant()
     def no_more_workers_are_lost_than_allowed(self) -> None:

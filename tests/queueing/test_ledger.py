@@ -9,6 +9,7 @@ from machpay._endings import CANCELLED
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import EndEvent
+from shared.bill import Used
 from shared.keys import ledger_key
 from shared.ledger import Ledger, Row
 from shared.log import EventLog
@@ -69,7 +70,7 @@ async def test_a_row_is_written_once(ledger: Ledger, log: EventLog, redis: Clien
     await log.append("e", Position(1, 2), [("claim", b"{}"), ("end", END)])
     await ledger.settle("e")
     before = await row(redis)
-    assert not await ledger.record(Row.of("e", TERMS, "error", encode_payload(CANCELLED)))
+    assert not await ledger.record(Row.of("e", TERMS, "error", encode_payload(CANCELLED), Used()))
     await ledger.settle("e")
     assert await row(redis) == before
 

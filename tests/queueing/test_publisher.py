@@ -1,14 +1,17 @@
 """The publisher: order, batches that form by themselves, back-pressure, a Redis that is away."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
+from machpay._output import Piece
 from machpay._position import Position
 from machpay.events import ChunkEvent
 from shared import patience
+from shared.bill import Used
 from shared.line import Answered
 from shared.log import NewEvent
 from shared.refusals import Fenced
@@ -17,8 +20,8 @@ from workers.claim import Claim
 from workers.publisher import BUFFER_EVENTS, Publisher
 
 
-def chunk(index: int, text: str = "x") -> ChunkEvent:
-    return ChunkEvent(text=text, index=index, timestamp=0)
+def chunk(index: int, text: str = "x") -> Piece:
+    return Piece(ChunkEvent(text=text, index=index, timestamp=0), tokens=2 * (index + 1))
 
 
 class GatedLog:
@@ -26,29 +29,38 @@ class GatedLog:
 
     def __init__(self) -> None:
         self.batches: list[tuple[Position, list[NewEvent]]] = []
+        self.used: list[Used] = []
         self.gate = asyncio.Event()
         self.called = asyncio.Event()
         self.failures: list[Exception] = []
 
     async def append(
-        self, execution_id: str, first: Position, events: Sequence[NewEvent], *, ttl: float = 0.0
+        self, execution_id: str, first: Position, events: Sequence[NewEvent], *, used: Used
     ) -> None:
         self.called.set()
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
         self.batches.append((first, list(events)))
+        self.used.append(used._replace(ms=0))
 
     def keys(self, execution_id: str) -> list[str]:
         return [execution_id]
 
     def send(
-        self, keys: list[str], first: Position, events: Sequence[NewEvent], answered: Answered
+        self,
+        keys: list[str],
+        first: Position,
+        events: Sequence[NewEvent],
+        used: Used,
+        answered: Answered,
     ) -> None:
         def done(task: "asyncio.Task[None]") -> None:
             answered(task.exception() or [b"OK"])
 
-        asyncio.ensure_future(self.append(keys[0], first, events)).add_done_callback(done)
+        asyncio.ensure_future(self.append(keys[0], first, events, used=used)).add_done_callback(
+            done
+        )
 
     def check(self, execution_id: str, reply: None) -> None:
         pass
@@ -61,7 +73,7 @@ def log() -> GatedLog:
 
 @pytest.fixture
 def publisher(log: GatedLog) -> Publisher:
-    return Publisher(log, Claim("e", 2, 7))  # type: ignore[arg-type]
+    return Publisher(log, Claim("e", 2, 7), time.monotonic())  # type: ignore[arg-type]
 
 
 async def test_a_batch_forms_while_one_is_in_flight(log: GatedLog, publisher: Publisher) -> None:
@@ -71,10 +83,11 @@ async def test_a_batch_forms_while_one_is_in_flight(log: GatedLog, publisher: Pu
         await log.called.wait()
         for index in range(1, 6):
             await publisher.publish([chunk(index)])
-        publisher.finish(("end", b"{}"))
+        publisher.finish(("end", b"{}"), Used())
         log.gate.set()
     assert [(str(first), len(events)) for first, events in log.batches] == [("2-7", 1), ("2-8", 6)]
     assert log.batches[1][1][-1] == ("end", b"{}")
+    assert log.used == [Used(1, 2, 0), Used()]
 
 
 async def test_a_producer_that_outruns_redis_is_held_back(
@@ -87,7 +100,7 @@ async def test_a_producer_that_outruns_redis_is_held_back(
         for index in range(3 * BUFFER_EVENTS):
             await publisher.publish([chunk(index)])
             taken += 1
-        publisher.finish(("end", b"{}"))
+        publisher.finish(("end", b"{}"), Used())
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publisher.run())
@@ -109,9 +122,9 @@ async def test_a_batch_is_bounded_in_bytes(log: GatedLog, publisher: Publisher) 
     log.gate.set()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(4):
-            publisher._put(("chunk", b"x" * (module.BATCH_BYTES // 2 + 1)))
-        publisher._put(("chunk", b"x" * (2 * module.BATCH_BYTES)))
-        publisher.finish(("end", b"{}"))
+            publisher._put(("chunk", b"x" * (module.BATCH_BYTES // 2 + 1)), 0, 0)
+        publisher._put(("chunk", b"x" * (2 * module.BATCH_BYTES)), 0, 0)
+        publisher.finish(("end", b"{}"), Used())
         tasks.create_task(publisher.run())
     assert [len(batch) for _, batch in log.batches] == [1, 1, 1, 1, 1, 1]
 
@@ -129,7 +142,7 @@ async def test_a_redis_that_is_away_is_waited_for(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publisher.run())
         await publisher.publish([chunk(0)])
-        publisher.finish(("end", b"{}"))
+        publisher.finish(("end", b"{}"), Used())
     assert sum(len(batch) for _, batch in log.batches) == 2
     assert log.batches[0][0] == Position(2, 7)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from machpay._output import Piece
 from machpay._run import Completed, Failed, Outcome
 from machpay.events import ChunkEvent
 from workers.past import Transcript
@@ -27,13 +28,13 @@ class Run:
         self.replay = Replay(delivered, self._publish)
         self.ending = ending or Completed(tokens=1, chunks=1)
 
-    async def _publish(self, taken: list[ChunkEvent]) -> None:
-        self.published += [chunk.text for chunk in taken]
+    async def _publish(self, taken: list[Piece]) -> None:
+        self.published += [piece.chunk.text for piece in taken]
 
     async def of(self, *batches: list[ChunkEvent]) -> Outcome:
         async def handler() -> Outcome:
             for batch in batches:
-                await self.replay.publish(batch)
+                await self.replay.publish([Piece(chunk, 0) for chunk in batch])
             return self.ending
 
         return await self.replay.judge(handler())

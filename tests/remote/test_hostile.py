@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from machpay import Skill
+from machpay._output import Piece
 from machpay._run import Completed, Failed, Interrupted, Outcome, run
 from machpay.events import ChunkEvent
 from machpay.skill import Resume, SkillInput
@@ -87,8 +88,8 @@ async def skills_of(server: Hostile) -> AsyncIterator[tuple[RemoteServers, dict[
 async def relay(skill: Skill, had: Resume | None = None) -> tuple[list[ChunkEvent], Outcome]:
     chunks: list[ChunkEvent] = []
 
-    async def publish(batch: list[ChunkEvent]) -> None:
-        chunks.extend(batch)
+    async def publish(batch: list[Piece]) -> None:
+        chunks.extend(piece.chunk for piece in batch)
 
     given = SkillInput(data={}, execution_id="e", resume=had)
     async with asyncio.timeout(50):

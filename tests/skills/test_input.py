@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from machpay import Skill, SkillInput
 from machpay._contract import checked
+from machpay._output import Piece
 from machpay._run import Completed, Failed, run
-from machpay.events import ChunkEvent
 from machpay.serve.contracts import Contract
 from machpay.serve.faults import explain
 from machpay.serve.query import read_query
@@ -235,8 +235,8 @@ def test_no_input_holds_up_who_judges_it(schema: Any, value: Any) -> None:
 async def ended(skill: Skill, data: dict[str, Any]) -> tuple[str, Completed | Failed]:
     texts: list[str] = []
 
-    async def publish(chunks: list[ChunkEvent]) -> None:
-        texts.extend(chunk.text for chunk in chunks)
+    async def publish(pieces: list[Piece]) -> None:
+        texts.extend(piece.chunk.text for piece in pieces)
 
     outcome = await run(skill, SkillInput(data=data), publish)
     return "".join(texts), outcome

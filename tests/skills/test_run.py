@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from machpay import _run
+from machpay._output import Piece
 from machpay._run import Completed, Failed, Outcome, run
 from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
@@ -25,18 +26,23 @@ class Published:
 
     def __init__(self, takes: Iterable[bool] = ()) -> None:
         self.batches: list[list[ChunkEvent]] = []
+        self.tokens: list[int] = []
         self._takes = iter(takes)
 
-    def at_once(self, batch: list[ChunkEvent]) -> bool:
+    def at_once(self, batch: list[Piece]) -> bool:
         assert batch, "an empty batch is not worth a call"
         if next(self._takes, False):
-            self.batches.append(batch.copy())
+            self._take(batch)
             return True
         return False
 
-    async def __call__(self, batch: list[ChunkEvent]) -> None:
+    async def __call__(self, batch: list[Piece]) -> None:
         assert batch, "an empty batch is not worth a call"
-        self.batches.append(batch)
+        self._take(batch)
+
+    def _take(self, batch: list[Piece]) -> None:
+        self.batches.append([piece.chunk for piece in batch])
+        self.tokens += [piece.tokens for piece in batch]
 
     @property
     def chunks(self) -> list[ChunkEvent]:
@@ -266,7 +272,7 @@ async def test_without_streaming_everything_is_one_delivery_at_the_end() -> None
     last_yield = threading.Event()
     published = Published()
 
-    async def publish(batch: list[ChunkEvent]) -> None:
+    async def publish(batch: list[Piece]) -> None:
         assert last_yield.is_set(), "published before the handler was done"
         await published(batch)
 
@@ -517,7 +523,7 @@ async def test_time_in_publish_is_not_the_handlers_idleness(
 
     monkeypatch.setattr(_run._Watchdog, "_look", look)
 
-    async def publish(batch: list[ChunkEvent]) -> None:
+    async def publish(batch: list[Piece]) -> None:
         target = looks + 3
         await until(lambda: looks >= target, "three times the idle limit in publish")
 
@@ -540,7 +546,7 @@ async def test_the_total_limit_never_cancels_publish() -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    async def publish(batch: list[ChunkEvent]) -> None:
+    async def publish(batch: list[Piece]) -> None:
         await until(lambda: loop.time() > started + 0.1, "past the limit")
         await published(batch)
 
@@ -610,7 +616,7 @@ async def test_an_error_of_publish_passes_through_unchanged(error: Exception) ->
         finally:
             closed.set()
 
-    async def publish(batch: list[ChunkEvent]) -> None:
+    async def publish(batch: list[Piece]) -> None:
         raise error
 
     with pytest.raises(type(error)) as caught:
