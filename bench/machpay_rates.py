@@ -7,6 +7,7 @@ from typing import Final, cast
 from bench.load import LAST_CHUNK
 from machpay._position import Position, new_execution_id
 from ops.ports import LOOPBACK
+from shared.bill import Used
 from shared.keys import fence_key, log_key
 from shared.log import CLAIM, EventLog, NewEvent
 from shared.redis import connect
@@ -34,12 +35,13 @@ async def append(url: str, batch: int, seconds: float) -> float:
     terms = Terms(owner="bench", skill_id="bench", created_at=0)
     try:
         await log.start(execution_id, b"{}", encode_terms(terms), ttl=_TTL)
-        await log.append(execution_id, Position(_ATTEMPT, 2), [(CLAIM, b"{}")])
+        await log.append(execution_id, Position(_ATTEMPT, 2), [(CLAIM, b"{}")], used=Used())
         events = [EVENT] * batch
         seq = 3
         began = time.perf_counter()
         while (took := time.perf_counter() - began) < seconds:
-            await log.append(execution_id, Position(_ATTEMPT, seq), events)
+            used = Used(seq, seq, seq)
+            await log.append(execution_id, Position(_ATTEMPT, seq), events, used=used)
             seq += batch
         await redis.unlink(log_key(execution_id), fence_key(execution_id))
     finally:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from machpay._position import ORIGIN, Position
-from shared.keys import fence_key, log_key
 from shared.bill import Used
+from shared.keys import fence_key, log_key
 from shared.log import Begun, EventLog, parse_batch
 from shared.redis import Client
 from shared.refusals import Ended, Expired, Fenced, Lost, Moved

@@ -13,6 +13,7 @@ from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from shared import patience
+from shared.bill import Used
 from shared.keys import lease_key, log_key
 from shared.log import EventLog, Mark
 from shared.redis import Client
@@ -238,12 +239,14 @@ async def test_a_zombie_that_writes_fast_can_not_keep_its_successor_out(
     await deliver(log, zombie, 1)
     write, seq = log._write, zombie.next_seq + 1
 
-    async def be_second(execution_id: str, first: Position, *rest: Any) -> Position:
+    async def be_second(
+        execution_id: str, first: Position, *rest: Any, used: Used | None = None
+    ) -> Position:
         nonlocal seq
         with suppress(LogError):
             await write(execution_id, Position(1, seq), [chunk(seq - 3)], 0.0, b"")
             seq += 1
-        return await write(execution_id, first, *rest)
+        return await write(execution_id, first, *rest, used=used)
 
     monkeypatch.setattr(log, "_write", be_second)
     again = await take(log, "w2", "continue")

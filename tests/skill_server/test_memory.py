@@ -216,7 +216,8 @@ async def test_what_a_handler_is_told(kind: str) -> None:
 async def test_the_price_is_exact(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
     skill = Skill(id="priced", pricing={"base_usd": 0.1, "per_second_usd": 0.2})
     now = 1000.0
-    monkeypatch.setattr("machpay.serve.memory.monotonic", lambda: now)
+    for module in ("memory", "log"):
+        monkeypatch.setattr(f"machpay.serve.{module}.monotonic", lambda: now)
 
     @skill.stream_handler
     async def handler(input: SkillInput) -> AsyncIterator[str]:
