@@ -94,9 +94,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         text: All text so far, of the attempt that counts.
         cursor: Where ``text`` ends: ``executions.stream(execution_id, cursor)`` goes on from there.
         created_at: When it was started, in ms since the epoch.
-        tokens_used: Output tokens, once completed.
-        cost_usd: The cost, once completed.
-        duration_ms: From the claim by a worker to the end in ms, once completed.
+        tokens_used: Output tokens, once it has ended, however that was.
+        cost_usd: What is paid, once it has ended: 0 when nothing is.
+        duration_ms: From the claim by a worker to the end in ms, once it has ended.
         error: Why it failed, if it did.
     """
 

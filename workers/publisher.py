@@ -52,7 +52,7 @@ class Publisher:
         self._keys = log.keys(claim.execution_id)
         self._next_seq = claim.next_seq
         self._buffer: list[NewEvent] = []
-        self._counts: list[tuple[int, int]] = []
+        self._counts: list[tuple[int, int, int | None]] = []
         self._size = 0
         self._in_flight: list[NewEvent] = []
         self._used = Used()
@@ -96,9 +96,9 @@ class Publisher:
 
         Args:
             event: The event.
-            used: What the attempt used; its time is taken when it is written.
+            used: What the attempt used, in all.
         """
-        self._put(event, used.chunks, used.tokens)
+        self._put(event, *used)
         self._begin()
 
     def abort(self, reason: Exception) -> None:
@@ -106,9 +106,9 @@ class Publisher:
         self._aborted = reason
         self._news.set()
 
-    def _put(self, event: NewEvent, chunks: int, tokens: int) -> None:
+    def _put(self, event: NewEvent, chunks: int, tokens: int, ms: int | None = None) -> None:
         self._buffer.append(event)
-        self._counts.append((chunks, tokens))
+        self._counts.append((chunks, tokens, ms))
         self._size += len(event[1])
 
     def _full(self) -> bool:
@@ -143,9 +143,10 @@ class Publisher:
         if self._in_flight or not self._buffer or self._stopped or self._aborted is not None:
             return
         self._in_flight = batch = self._take()
-        chunks, tokens = self._counts[len(batch) - 1]
+        chunks, tokens, ms = self._counts[len(batch) - 1]
         del self._counts[: len(batch)]
-        ms = int((time.monotonic() - self._began) * 1000)
+        if ms is None:
+            ms = int((time.monotonic() - self._began) * 1000)
         self._used = used = Used(chunks, tokens, ms)
         self._log.send(self._keys, self._place, batch, used, self._answered)
 

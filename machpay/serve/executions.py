@@ -189,9 +189,9 @@ class ExecutionInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         text: All text so far, of the attempt that counts.
         cursor: Where ``text`` ends: tail the stream from here to go on without a gap.
         created_at: When it was started, in ms since the epoch.
-        tokens_used: Output tokens, once completed.
-        cost_usd: The cost, once completed.
-        duration_ms: Claim to end in ms, once completed.
+        tokens_used: Output tokens, once it has ended, however that was.
+        cost_usd: What is paid, once it has ended: 0 when nothing is.
+        duration_ms: Claim to end in ms, once it has ended.
         error: ``{"code", "message"}`` when it failed.
     """
 

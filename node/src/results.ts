@@ -110,11 +110,11 @@ export interface Execution {
   readonly cursor: string | null;
   /** When it was started, in ms since the epoch. */
   readonly createdAt: number | null;
-  /** Output tokens, once completed. */
+  /** Output tokens, once it has ended, however that was. */
   readonly tokensUsed: number | null;
-  /** The cost in USD, once completed. */
+  /** What is paid in USD, once it has ended: 0 when nothing is. */
   readonly costUsd: number | null;
-  /** From the claim by a worker to the end in ms, once completed. */
+  /** From the claim by a worker to the end in ms, once it has ended. */
   readonly durationMs: number | null;
   /** Why it failed, if it did. */
   readonly error: ExecutionError | null;

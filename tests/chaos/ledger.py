@@ -16,6 +16,9 @@ PRICES: Final = {
 }
 """Skill id -> USD for each execution, output token and second; :mod:`tests.chaos.skills` has it too."""
 
+_LONGEST_MS: Final = 600_000
+"""No run of the chaos takes longer."""
+
 _QUANTUM: Final = Decimal("1e-9")
 
 
@@ -34,23 +37,44 @@ def check_ledger(case: Case) -> Iterator[Violation]:
     yield from _row(case, end, json.loads(case.rows[0], parse_float=Decimal))
 
 
-def _price(case: Case, end: dict[str, Any]) -> Iterator[Violation]:
-    """What is paid is what was delivered by the run that counts: nothing of what it superseded."""
-    text = ""
+def _delivered(case: Case) -> tuple[int, int]:
+    """Count the chunks that clients have, and their tokens: of the output that counts."""
+    text, chunks = "", 0
     for entry in case.visible:
         if entry.type == "start":
-            text = ""
+            text, chunks = "", 0
         elif entry.type == "chunk":
             text += decoded(entry.data).get("text", "")
-    tokens, seconds = end.get("tokensUsed"), Decimal(end.get("durationMs", 0)) / 1000
-    if tokens != -(-len(text) // 4):
-        says = f"{tokens} tokens for {len(text)} characters, {-(-len(text) // 4)} are due"
-        yield case.violation("price", says)
-        return
+            chunks += 1
+    return chunks, -(-len(text) // 4)
+
+
+def _due(case: Case, tokens: int, milliseconds: int) -> Decimal:
     base, per_token, per_second = map(Decimal, PRICES[case.asked.skill])
-    due = (base + per_token * tokens + per_second * seconds).quantize(_QUANTUM, ROUND_HALF_EVEN)
+    exact = base + per_token * tokens + per_second * Decimal(milliseconds) / 1000
+    return exact.quantize(_QUANTUM, ROUND_HALF_EVEN)
+
+
+def _price(case: Case, end: dict[str, Any]) -> Iterator[Violation]:
+    """What is paid is what was delivered by the run that counts: nothing of what it superseded."""
+    _, delivered = _delivered(case)
+    tokens = end.get("tokensUsed")
+    if tokens != delivered:
+        yield case.violation("price", f"{tokens} tokens, {delivered} are due")
+        return
+    due = _due(case, delivered, end.get("durationMs", 0))
     if Decimal(end.get("costUsd", -1)) != due:
         yield case.violation("price", f"costs {end.get('costUsd')} USD, {due} are due")
+
+
+def _stopped(case: Case, row: dict[str, Any]) -> Iterator[Violation]:
+    """What was cancelled pays for what it delivered, and nothing when that is nothing."""
+    chunks, tokens = _delivered(case)
+    ms = row.get("durationMs", -1)
+    due = (tokens, _due(case, tokens, ms)) if chunks else (0, Decimal(0))
+    paid = (row.get("tokensUsed"), Decimal(row.get("costUsd", -1)))
+    if paid != due or not 0 <= ms <= _LONGEST_MS:
+        yield case.violation("price", f"cancelled after {chunks} chunks, {due} are due: {row}")
 
 
 def _row(case: Case, end: dict[str, Any], row: dict[str, Any]) -> Iterator[Violation]:
@@ -61,7 +85,9 @@ def _row(case: Case, end: dict[str, Any], row: dict[str, Any]) -> Iterator[Viola
         expected = {key: end.get(key) for key in ("tokensUsed", "costUsd", "durationMs")}
         if {key: row.get(key) for key in expected} != expected:
             yield case.violation("ledger", f"the row is {row}, the end {end}")
-    elif cost < 0 or (case.code != "cancelled" and cost != 0):
+    elif case.code == "cancelled":
+        yield from _stopped(case, row)
+    elif cost != 0:
         yield case.violation("ledger", f"ended with {case.code} and costs {cost} USD")
     outcome = "completed" if case.code == "end" else case.code
     if row.get("outcome") != outcome:

@@ -170,6 +170,8 @@ def test_a_stopped_execution_passes() -> None:
     stopped = history("fail", cancelled())
     stopped.asked[0].cancel_sent = T0 + 2
     stopped.asked[0].cancel_done = T0 + 2.1
+    text = "".join(json.loads(one.data)["text"] for one in cancelled() if one.type == "chunk")
+    ledger({"tokensUsed": -(-len(text) // 4), "costUsd": 0.01, "durationMs": 2000})(stopped)
     assert rules(stopped) == set()
 
 
@@ -413,6 +415,27 @@ def test_money_for_what_failed_is_caught() -> None:
     broken = good("fail")
     ledger({"costUsd": 0.01})(broken)
     assert rules(broken) == {"ledger"}
+
+
+@pytest.mark.parametrize(
+    ("paid", "found"),
+    [
+        ({"tokensUsed": 23, "costUsd": 0.0002875, "durationMs": 3000}, set()),
+        ({"tokensUsed": 24, "costUsd": 0.0003, "durationMs": 3000}, {"price"}),
+        ({"tokensUsed": 23, "costUsd": 0, "durationMs": 3000}, {"price"}),
+        ({"tokensUsed": 23, "costUsd": 0.0002875, "durationMs": -1}, {"price"}),
+    ],
+)
+def test_what_was_cancelled_pays_for_what_it_delivered(
+    paid: dict[str, object], found: set[str]
+) -> None:
+    stopped = good("continue")
+    stopped.logs[ID][-1] = error("3-10", "cancelled")
+    asked = stopped.asked[0]
+    asked.cancel_sent, asked.cancel_done = T0 + 8, T0 + 8.5
+    stopped.transcripts = [raw(stopped.logs[ID], 2, 4)]
+    ledger(paid)(stopped)
+    assert rules(stopped) & {"price", "ledger"} == found
 
 
 def test_output_of_a_skill_that_fails_when_interrupted_is_never_run_again() -> None:

@@ -23,6 +23,8 @@ PAGE = "docs/billing.md"
 EXACT = claim(PAGE, "Exact to the last digit", "python")
 EXACT_SAYS = claim(PAGE, "Exact to the last digit", "text")
 COST = claim(PAGE, "What an execution cost", "python")
+TOKENIZERS = claim(PAGE, "Tokens", "python")
+CAP = claim(PAGE, "A limit on the cost", "python")
 USAGE = claim(PAGE, "What was used", "python")
 USAGE_NODE = claim(PAGE, "What was used", "typescript")
 USAGE_CURL = claim(PAGE, "What was used", "bash")
@@ -79,7 +81,34 @@ def rows(system: System) -> int:
     return before + 3
 
 
-def test_only_what_completes_is_paid_for(system: System, rows: int) -> None:
+def test_a_skill_says_how_its_tokens_are_counted(tmp_path: Path) -> None:
+    ran = run_python(write(TOKENIZERS, tmp_path), environment("http://127.0.0.1:1"))
+    assert (ran.code, ran.err, ran.out) == (0, "", "")
+
+
+def test_a_limit_ends_the_stream_before_it_costs_more(system: System, tmp_path: Path) -> None:
+    ran = run_python(write(CAP, tmp_path), environment(system.url))
+    assert (ran.code, ran.err) == (0, "")
+    text, _, error = ran.out.rstrip("\n").rpartition("\n")
+    assert error == "budget_exceeded: To go on would cost more than 0.0012 USD."
+    assert 0 < count_tokens(text) <= 10
+
+
+def test_what_was_stopped_pays_for_what_it_delivered(system: System) -> None:
+    before = total_of(system, "chat-assistant")
+    with MachPay(base_url=system.url) as client:
+        stream = client.skills.stream("chat-assistant", {"prompt": "Explain quantum computing"})
+        with pytest.raises(StreamError, match="cancelled"):
+            for _ in stream:
+                stream.cancel()
+        assert stream.execution_id is not None
+        info = client.executions.get(stream.execution_id)
+    wait_for_rows(system, before["executions"] + 1)
+    paid = total_of(system, "chat-assistant")["cost_usd"] - before["cost_usd"]
+    assert float(info.cost_usd or 0) == pytest.approx(paid) > 0
+
+
+def test_what_fails_pays_nothing(system: System, rows: int) -> None:
     before = total_of(system, "chat-assistant")
     with (
         MachPay(base_url=system.url) as client,

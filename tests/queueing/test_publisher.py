@@ -42,7 +42,7 @@ class GatedLog:
         if self.failures:
             raise self.failures.pop(0)
         self.batches.append((first, list(events)))
-        self.used.append(used._replace(ms=0))
+        self.used.append(used)
 
     def keys(self, execution_id: str) -> list[str]:
         return [execution_id]
@@ -83,11 +83,11 @@ async def test_a_batch_forms_while_one_is_in_flight(log: GatedLog, publisher: Pu
         await log.called.wait()
         for index in range(1, 6):
             await publisher.publish([chunk(index)])
-        publisher.finish(("end", b"{}"), Used())
+        publisher.finish(("end", b"{}"), Used(6, 12, 99))
         log.gate.set()
     assert [(str(first), len(events)) for first, events in log.batches] == [("2-7", 1), ("2-8", 6)]
     assert log.batches[1][1][-1] == ("end", b"{}")
-    assert log.used == [Used(1, 2, 0), Used()]
+    assert [log.used[0][:2], log.used[1]] == [(1, 2), Used(6, 12, 99)]
 
 
 async def test_a_producer_that_outruns_redis_is_held_back(

@@ -1,12 +1,13 @@
 """``GET /v1/usage``: what the ends of the streams said, summed."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import httpx
 import pytest
 
 from machpay import MachPay, UsageReport
+from machpay.exceptions import StreamError
 from ops.system import System
 from tests.waiting import wait_until
 
@@ -15,9 +16,14 @@ def test_it_agrees_with_the_streams(system: System) -> None:
     with MachPay(base_url=system.url) as client:
         ends = [client.skills.run("tally", {"n": n}).summary for n in (1, 2)]
         stopped = client.skills.stream("tally", {"n": 1000, "pause": 0.01})
-        for event in stopped.events():
-            if type(event).__name__ == "ChunkEvent":
+        with suppress(StreamError):
+            for _ in stopped:
                 stopped.cancel()
+        assert stopped.execution_id is not None
+        paid = client.executions.get(stopped.execution_id)
+        assert paid.cost_usd is not None
+        assert paid.tokens_used is not None
+        assert paid.duration_ms is not None
 
         def report() -> UsageReport:
             return client.usage(skill_id="tally", group_by="day")
@@ -25,9 +31,9 @@ def test_it_agrees_with_the_streams(system: System) -> None:
         # A row is written a moment after the last event.
         wait_until(lambda: report().total.executions == 3, "all three have their rows")
         total = report().total
-        assert total.cost_usd == sum((end.cost_usd for end in ends), Decimal(0))
-        assert total.tokens_used == sum(end.tokens_used for end in ends)
-        assert total.duration_ms == sum(end.duration_ms for end in ends)
+        assert total.cost_usd == sum((end.cost_usd for end in ends), paid.cost_usd)
+        assert total.tokens_used == sum(end.tokens_used for end in ends) + paid.tokens_used
+        assert total.duration_ms == sum(end.duration_ms for end in ends) + paid.duration_ms
 
         days = report().groups
         assert sum(day.executions for day in days) == 3
