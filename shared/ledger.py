@@ -157,7 +157,8 @@ class Ledger:
         """
         late = 0
         while (answer := await self._write(row, late)) < 0:
-            if await self._log.last(row.execution_id) is None:
+            summary = await self._log.describe(row.execution_id)
+            if summary is None or summary.terms.created_at != row.created_at:
                 logger.warning("%s: its day was compacted, it has no log", row.execution_id)
                 return False
             late = -answer + LATE_MS

@@ -12,7 +12,7 @@ from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import EndEvent
 from shared.compaction import Compaction, TooRecentError
-from shared.keys import BILLING, RECENT, job_key, ledger_key, log_key, summing_key, sums_key
+from shared.keys import BILLING, job_key, ledger_key, log_key, summing_key, sums_key
 from shared.ledger import Ledger, Row
 from shared.log import EventLog
 from shared.redis import Client
@@ -70,7 +70,7 @@ async def test_sums_say_exactly_what_the_rows_said(
     assert await compaction.days(BEFORE, "alice") == [("alice", DAY)]
 
     would = await compaction.compact("alice", DAY, dry_run=True)
-    assert await redis.hlen(ledger_key("alice", DAY)) == 30
+    assert len(await redis.hkeys(ledger_key("alice", DAY))) == 30  # type: ignore[misc]
     done = await compaction.compact("alice", DAY)
     assert would == done
     assert (done.rows, done.kept, done.total) == (30, 0, before.total)
@@ -130,7 +130,7 @@ async def test_days_that_are_too_recent_are_refused(compaction: Compaction) -> N
 async def put(redis: Client, *numbers: int) -> None:
     """Have rows in the day, however it was compacted: as those who saw their logs would write them."""
     rows = {f"e{number}": encode_payload(row(number)) for number in numbers}
-    await redis.hset(ledger_key("alice", DAY), mapping=rows)  # type: ignore[arg-type,misc]
+    await redis.hset(ledger_key("alice", DAY), mapping=rows)  # type: ignore[misc]
 
 
 class Crash(Exception):
@@ -226,4 +226,4 @@ async def test_new_rows_are_in_the_stream_once_if_there_is_one(
     await redis.delete(BILLING)
     await redis.set(BILLING, "foreign")
     assert await ledger.record(row(3))
-    assert await redis.llen(RECENT) == 3
+    assert len(await ledger.recent(9)) == 3
