@@ -7,7 +7,6 @@ them. Whoever reads meanwhile sees each row once (:mod:`shared.usage`), and two 
 once hinder each other, no more.
 """
 
-import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -163,21 +162,15 @@ class Compaction:
 
     async def _alive(self, ids: list[bytes]) -> set[bytes]:
         """Tell which executions could still be settled, again or late: they have a log or a job."""
-        asked = [
-            *(self._log_redis.exists(log_key(execution_id.decode())) for execution_id in ids),
-            *(self._redis.exists(job_key(execution_id.decode())) for execution_id in ids),
-        ]
-        there = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in there:
-            if isinstance(answer, BaseException):
-                raise answer
-        return {
-            execution_id
-            for execution_id, log, job in zip(
-                ids, there[: len(ids)], there[len(ids) :], strict=True
-            )
-            if log or job
-        }
+        names = [execution_id.decode() for execution_id in ids]
+        alive = set[bytes]()
+        for redis, key in ((self._log_redis, log_key), (self._redis, job_key)):
+            # As a rule none of them has, which one command tells.
+            if names and await redis.exists(*map(key, names)):
+                for execution_id, name in zip(ids, names, strict=True):
+                    if await redis.exists(key(name)):
+                        alive.add(execution_id)
+        return alive
 
     async def _rows(self, key: str) -> dict[bytes, bytes]:
         rows: dict[bytes, bytes] = {}
