@@ -24,6 +24,11 @@ def add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     verbs = ledger.add_subparsers(dest="verb", required=True)
     check = verbs.add_parser("check", help="compare the rows with the logs that still exist")
     check.add_argument("--day", type=_day, help="only executions started on this day (UTC)")
+    check.add_argument(
+        "--write-missing",
+        action="store_true",
+        help="write rows that are missing; what is there is never changed",
+    )
     compact = verbs.add_parser("compact", help="replace the rows of old days by their sums")
     compact.add_argument(
         "--before", type=_day, required=True, help="the first day (UTC) that is left alone"
@@ -44,7 +49,7 @@ def _day(text: str) -> date:
 
 async def _check(stores: Stores, options: argparse.Namespace) -> int:
     day = None if options.day is None else options.day.isoformat()
-    found = await Reconciliation(stores.queue, stores.logs).run(day)
+    found = await Reconciliation(stores.queue, stores.logs).run(day, write=options.write_missing)
     if options.json:
         say_json(found)
     else:
@@ -56,6 +61,8 @@ async def _check(stores: Stores, options: argparse.Namespace) -> int:
             f"{found.executions:,} executions: {_usd(found.due_usd)} USD by their logs, "
             f"{_usd(found.found_usd)} USD by their rows; {len(found.differences):,} differ."
         )
+        if found.written:
+            say(f"{found.written:,} were missing, and are written.")
         if found.unsettled:
             remark(f"{found.unsettled:,} more ended just now: a worker writes their rows.")
     return 1 if found.differences else 0

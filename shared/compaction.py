@@ -98,7 +98,8 @@ class Compaction:
                 )
                 for key in keys:
                     account, _, day = key.decode().removeprefix(prefix).rpartition(":")
-                    if day < before.isoformat():
+                    # A pattern may match others, too.
+                    if day < before.isoformat() and owner in (None, account):
                         found.add((account, day))
                 if cursor == 0:
                     break

@@ -1,4 +1,8 @@
-"""Reconciliation: whether the ledger says what the logs say, for executions whose logs still exist."""
+"""Reconciliation: whether the ledger says what the logs say, for executions whose logs still exist.
+
+Rows can be missing where nobody was left to write them: of an execution without a job, whose edge died right
+behind the end that it wrote, or when Redis lost its last writes in a failover and the logs are elsewhere.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +12,7 @@ from typing import Final
 import msgspec
 
 from shared.keys import job_key, ledger_key, log_key
-from shared.ledger import Row, row_due
+from shared.ledger import Ledger, Row, row_due
 from shared.log import EventLog
 from shared.redis import Client
 
@@ -38,6 +42,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
 
     Attributes:
         executions: How many have ended, and were compared.
+        written: How many rows were missing, and were written now.
         unsettled: How many ended just now: their jobs are there, so a worker writes their rows.
         due_usd: What their terminal events come to.
         found_usd: What their rows come to.
@@ -45,6 +50,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     """
 
     executions: int = 0
+    written: int = 0
     unsettled: int = 0
     due_usd: Decimal = Decimal(0)
     found_usd: Decimal = Decimal(0)
@@ -63,12 +69,14 @@ class Reconciliation:
         self._redis = redis
         self._log_redis = log_redis
         self._log = EventLog(log_redis)
+        self._ledger = Ledger(redis, self._log)
 
-    async def run(self, day: str | None = None) -> Reconciled:
+    async def run(self, day: str | None = None, *, write: bool = False) -> Reconciled:
         """Compare all executions that have ended and whose logs still exist.
 
         Args:
             day: Only those that were started on this day (UTC), as 2026-11-24.
+            write: Write the rows that are missing. What is there is never changed.
 
         Raises:
             redis.exceptions.RedisError: Redis cannot be reached.
@@ -84,10 +92,10 @@ class Reconciliation:
                     absent.append(row)
                 else:
                     _compare(result, row, found)
-        await self._look_again(absent, result)
+        await self._look_again(absent, result, write=write)
         return result
 
-    async def _look_again(self, absent: list[Row], result: Reconciled) -> None:
+    async def _look_again(self, absent: list[Row], result: Reconciled, *, write: bool) -> None:
         """See what became of executions without a row: they may have ended as we looked."""
         deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN
         for row in absent:
@@ -101,7 +109,11 @@ class Reconciliation:
                 found = await self._found(row)
             if found is None and await self._redis.exists(job_key(row.execution_id)):
                 result.unsettled += 1
-            elif found is not None or await self._log.last(row.execution_id) is not None:
+                continue
+            if found is None and write and await self._ledger.record(row):
+                result.written += 1
+                found = row
+            if found is not None or await self._log.last(row.execution_id) is not None:
                 _compare(result, row, found)
 
     async def _executions(self) -> AsyncIterator[list[str]]:

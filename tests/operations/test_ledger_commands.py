@@ -77,7 +77,9 @@ async def settle(redis: Client, number: int, at: datetime = OLD) -> None:
     await Ledger(redis, log).settle(name)
 
 
-def test_a_row_that_says_something_else_than_its_log_is_found(ops: Command, redis_url: str) -> None:
+def test_a_row_that_says_something_else_than_its_log_is_found(
+    ops: Command, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     day = OLD.date().isoformat()
 
     async def fill(redis: Client) -> None:
@@ -110,6 +112,17 @@ def test_a_row_that_says_something_else_than_its_log_is_found(ops: Command, redi
     assert err.startswith("1 more ended just now")
     _, out, _ = ops("ledger", "check", "--json")
     assert json.loads(out)["differences"][0]["found"]["costUsd"] == 0.02
+
+    # Without a job, nobody else will write it.
+    on(redis_url, lambda redis: redis.delete("arq:job:e2"))
+    monkeypatch.setattr("shared.reconcile.SETTLED_WITHIN", 0.0)
+    assert ops("ledger", "check")[1].splitlines()[-2] == "e2: has no row"
+    code, out, err = ops("ledger", "check", "--write-missing")
+    *_, sums, written = out.splitlines()
+    assert (code, err) == (1, "")  # another's amount is not for us to change
+    assert sums == "4 executions: 0.04 USD by their logs, 0.05 USD by their rows; 1 differ."
+    assert written == "1 were missing, and are written."
+    assert "e2" not in ops("ledger", "check")[1]
 
 
 def test_old_days_are_compacted_by_choice(ops: Command, redis_url: str) -> None:
