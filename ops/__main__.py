@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey|docs|openapi|screenshots``: the operator's commands."""
+"""``python -m ops dev|demo|valkey|billing|ledger|docs|openapi|screenshots``: the operator's commands."""
 
 import argparse
 import io
@@ -9,8 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from ops.billing import add_billing
 from ops.demo import demo
 from ops.dev import dev
+from ops.ledger import add_ledger
 from ops.screenshots import ScreenshotError, take_screenshots
 from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
 from ops.system import ProcessError
@@ -34,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     valkey.add_argument(
         "--directory", type=Path, help="where to keep the data; left out: thrown away at the end"
     )
+    add_billing(commands)
+    add_ledger(commands)
     docs = commands.add_parser("docs", help="build docs/ into a site, or fail on a dead link")
     docs.add_argument(
         "--output", type=Path, default=SITE, help="where to; default: %(default)s of the checkout"
@@ -102,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
+        if hasattr(options, "run"):
+            return int(options.run(options))
         if options.command == "valkey":
             return _run_valkey(options.port, options.directory)
         if options.command == "dev":

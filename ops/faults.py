@@ -157,6 +157,7 @@ class FaultyProxy(CuttableProxy):
             await writer.drain()
             if fault.hold:
                 link.flows.clear()
+                link.forget()  # what it carried before is no place for the next fault
             else:
                 self._break(link)
             fault.struck.set()

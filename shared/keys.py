@@ -11,6 +11,9 @@ key                                      type    what, and how long it stays
 ``machpay:queue:bell``                   list    doorbell tokens, at most :data:`BELL_TOKENS`
 ``machpay:stops:<worker>``               list    executions a worker must stop; :data:`STOPS_TTL_MS`
 ``machpay:ledger:<owner>:<day>``         hash    execution id -> its row; stays
+``machpay:summing:<owner>:<day>``        hash    rows on their way into the sums; while compacted
+``machpay:sums:<owner>:<day>``           string  what compacted rows came to, by skill; stays
+``machpay:billing``                      stream  new rows, for other systems; while it has groups
 ``machpay:skill:<skillId>``              string  what a worker announced; :data:`SKILL_TTL_MS`
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
 ``machpay:token:<id>``                    set     executions a stream token started; while it reads them
@@ -46,6 +49,9 @@ SLOT_MS: Final = 10_000
 PULSE_PREFIX: Final = "machpay:pulse:"
 PULSE_TTL_MS: Final = 7_500 * 1000
 """Two hours, and a little more: what is asked for must not expire while it is read."""
+BILLING: Final = "machpay:billing"
+LEDGER_PREFIX: Final = "machpay:ledger:"
+SUMMING_PREFIX: Final = "machpay:summing:"
 RECENT: Final = "machpay:recent"
 RECENT_TTL_MS: Final = 24 * 3600 * 1000
 
@@ -80,7 +86,17 @@ def stops_key(worker: str) -> str:
 
 def ledger_key(owner: str, day: str) -> str:
     """Name an account's part of the ledger: executions that were started on a day, as 2026-11-24."""
-    return f"machpay:ledger:{owner}:{day}"
+    return f"{LEDGER_PREFIX}{owner}:{day}"
+
+
+def summing_key(owner: str, day: str) -> str:
+    """Name the rows of a day that are being compacted: no others may be added."""
+    return f"{SUMMING_PREFIX}{owner}:{day}"
+
+
+def sums_key(owner: str, day: str) -> str:
+    """Name what the compacted rows of a day came to."""
+    return f"machpay:sums:{owner}:{day}"
 
 
 def lease_key(execution_id: str) -> str:

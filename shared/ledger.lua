@@ -5,16 +5,28 @@
 -- ARGV[4] the field when there are too many others   ARGV[5] how many fields are too many
 -- ARGV[6] prefix of the pulse's slots   ARGV[7] a slot in ms   ARGV[8] how long one is kept, in ms
 -- ARGV[9] how many rows are listed at least   ARGV[10] how long the list is kept, in ms
+-- KEYS[3] the stream of new rows for other systems, if there is one
+-- KEYS[4] the day's rows that are being compacted   KEYS[5] its sums
+-- ARGV[11] until when the row may be added to a compacted day, in ms since the epoch; 0: not before it is known
 --
--- Answers 1, or 0 when the execution had a row. Skills name their own errors: without a limit, one that
--- makes up a code for each execution would fill the memory. And nothing that goes wrong with figures may
--- keep a row from being written, hence pcall. What need not be done every time is done when a slot sees an
--- outcome for the first time, or when the list has become twice as long as it must be.
+-- Answers 1, or 0 when the execution had a row; and, when it may have had one since its day was compacted,
+-- minus the ms since the epoch: who then finds its log knows that it had none.
+--
+-- Skills name their own errors: without a limit, one that makes up a code for each execution would fill the
+-- memory. And nothing that goes wrong with figures, or with the stream, may keep a row from being written,
+-- hence pcall. What need not be done every time is done when a slot sees an outcome for the first time, or
+-- when the list has become twice as long as it must be.
+local feed, summing, sums, late = KEYS[3], KEYS[4], KEYS[5], tonumber(ARGV[11])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('EXISTS', summing, sums) > 0 and now > late
+    and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+  return -now
+end
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
   return 0
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.pcall('XADD', feed, 'NOMKSTREAM', '*', 'id', ARGV[1], 'row', ARGV[2])
 local slot = ARGV[6] .. string.format('%.0f', math.floor(now / ARGV[7]))
 local count = redis.pcall('HINCRBY', slot, ARGV[3], 1)
 if count == 1 then

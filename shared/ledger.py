@@ -5,7 +5,8 @@ end writes it before the job is forgotten; a crash between the two is healed by 
 the job, and to write a row again changes nothing.
 
 In the same step, an execution that gets its row is counted by its outcome and listed among those that ended
-lately, for operators: in both it is once, too.
+lately, for operators: in both it is once, too. So it is in the stream for other systems
+(:mod:`shared.feed`).
 """
 
 import logging
@@ -19,14 +20,17 @@ import msgspec
 from machpay._wire import encode_payload
 from shared.bill import Used, bill
 from shared.keys import (
+    BILLING,
     PULSE_PREFIX,
     PULSE_TTL_MS,
     RECENT,
     RECENT_TTL_MS,
     SLOT_MS,
     ledger_key,
+    summing_key,
+    sums_key,
 )
-from shared.log import EventLog
+from shared.log import EventLog, Summary
 from shared.redis import Client, load_script
 from shared.terms import Terms
 
@@ -43,6 +47,10 @@ MOST_FIELDS: Final = 400
 
 RECENT_ROWS: Final = 200
 """How many rows are listed; up to twice as many are kept."""
+
+
+LATE_MS: Final = 1000
+"""For how long it counts that an execution of a compacted day was seen to have its log, in ms."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -67,6 +75,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tokens_used: int = 0
     cost_usd: Decimal = Decimal(0)
     duration_ms: int = 0
+
+    @property
+    def day(self) -> str:
+        """The day of its start (UTC), as 2026-11-24: where it is in the ledger."""
+        return time.strftime("%Y-%m-%d", time.gmtime(self.created_at / 1000))
 
     @classmethod
     def of(cls, execution_id: str, terms: Terms, kind: str, payload: bytes, used: Used) -> "Row":
@@ -126,12 +139,32 @@ class Ledger:
     async def record(self, row: Row) -> bool:
         """Write a row, unless the execution has one.
 
+        Of a day that was compacted, rows are gone: there, the execution's log has to tell that it had
+        none. For no row is compacted before its log is gone (:mod:`shared.compaction`), and a worker
+        that was frozen for days may still come with one.
+
         Returns:
             False when it had.
         """
-        day = time.strftime("%Y-%m-%d", time.gmtime(row.created_at / 1000))
-        added = await self._record(
-            [ledger_key(row.owner, day), RECENT],
+        late = 0
+        while (answer := await self._write(row, late)) < 0:
+            summary = await self._log.describe(row.execution_id)
+            if summary is None or summary.terms.created_at != row.created_at:
+                logger.warning("%s: its day was compacted, it has no log", row.execution_id)
+                return False
+            late = -answer + LATE_MS
+        return bool(answer)
+
+    async def _write(self, row: Row, late: int) -> int:
+        day = row.day
+        answer: int = await self._record(
+            [
+                ledger_key(row.owner, day),
+                RECENT,
+                BILLING,
+                summing_key(row.owner, day),
+                sums_key(row.owner, day),
+            ],
             [
                 row.execution_id,
                 encode_payload(row),
@@ -143,9 +176,10 @@ class Ledger:
                 PULSE_TTL_MS,
                 RECENT_ROWS,
                 RECENT_TTL_MS,
+                late,
             ],
         )
-        return bool(added)
+        return answer
 
     async def recent(self, count: int) -> list[Listed]:
         """List the rows that were written lately, of all accounts, the newest first.
@@ -173,9 +207,20 @@ class Ledger:
             return True
         if not summary.last.terminal:
             return False
-        kind = summary.last.type.decode()
-        last = summary.last
-        await self.record(
-            Row.of(execution_id, summary.terms, kind, last.data, Used.read(last.extra))
-        )
+        await self.record(row_due(execution_id, summary))
         return True
+
+
+def row_due(execution_id: str, summary: Summary) -> Row:
+    """Make the row of an execution from its log, which has ended.
+
+    Args:
+        execution_id: The execution.
+        summary: Both ends of the log.
+
+    Raises:
+        msgspec.DecodeError: It ends with no event of ours.
+    """
+    last = summary.last
+    used = Used.read(last.extra)
+    return Row.of(execution_id, summary.terms, last.type.decode(), last.data, used)

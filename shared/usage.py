@@ -1,15 +1,21 @@
-"""What an account used: sums over the ledger, read a piece at a time."""
+"""What an account used: sums over the ledger, read a piece at a time.
 
-from collections.abc import AsyncIterator, Iterator
+A day of the ledger is its rows, those that are set aside to be compacted, and the sums of those that were
+(:mod:`shared.compaction`). Rows move from the first to the second, each in one step, so who reads them in
+this order misses none, and knows those that it has seen twice by their ids. Then they are replaced by sums,
+all in one step: who finds that the sums have changed meanwhile reads the day again.
+"""
+
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
 
-from shared.keys import ledger_key
+from shared.keys import ledger_key, summing_key, sums_key
 from shared.ledger import Row
-from shared.redis import Client
+from shared.redis import Client, load_script
 
 AT_A_TIME: Final = 500
 """How many rows one command asks for: Redis serves others in between, and so does this process."""
@@ -40,6 +46,26 @@ class Sum(msgspec.Struct, kw_only=True):
         self.tokens_used += row.tokens_used
         self.cost_usd += row.cost_usd
         self.duration_ms += row.duration_ms
+
+    def include(self, other: "Sum") -> None:
+        """Add what others came to."""
+        self.executions += other.executions
+        self.tokens_used += other.tokens_used
+        self.cost_usd += other.cost_usd
+        self.duration_ms += other.duration_ms
+
+
+class Sums(msgspec.Struct, frozen=True, kw_only=True):
+    """What the compacted rows of an account's day came to, as it is kept.
+
+    Attributes:
+        skills: Skill id -> the sum of its rows.
+    """
+
+    skills: dict[str, Sum]
+
+
+_sums: Final = msgspec.json.Decoder(Sums)
 
 
 class Group(Sum, kw_only=True):
@@ -77,6 +103,7 @@ class Usage:
 
     def __init__(self, redis: Client) -> None:
         self._redis = redis
+        self._begin = load_script(redis, "shared", "day.lua")
 
     async def report(
         self, owner: str, start: date, end: date, *, skill_id: str | None, group_by: GroupBy | None
@@ -96,31 +123,81 @@ class Usage:
         total = Sum()
         groups: dict[str, Group] = {}
         for day in _days(start, end):
-            async for row in self._rows(owner, day):
-                if skill_id is not None and row.skill_id != skill_id:
+            for skill, used in (await self.day(owner, day)).items():
+                if skill_id is not None and skill != skill_id:
                     continue
-                total.add(row)
+                total.include(used)
                 if group_by is not None:
-                    key = day if group_by == "day" else row.skill_id
-                    groups.setdefault(key, Group(key=key)).add(row)
+                    key = day if group_by == "day" else skill
+                    groups.setdefault(key, Group(key=key)).include(used)
         return Report(
             start=start, end=end, total=total, groups=[groups[key] for key in sorted(groups)]
         )
 
-    async def _rows(self, owner: str, day: str) -> AsyncIterator[Row]:
-        """Yield the rows of one day, each once.
-
-        HSCAN may return a field twice when the hash grows under it (redis.io, "SCAN guarantees").
-        """
-        cursor, seen = 0, set[bytes]()
+    async def day(self, owner: str, day: str) -> dict[str, Sum]:
+        """Sum what an account used on a day, by skill."""
         while True:
-            cursor, page = await self._redis.hscan(ledger_key(owner, day), cursor, count=AT_A_TIME)
-            for execution_id, data in page.items():
-                if execution_id not in seen:
-                    seen.add(execution_id)
-                    yield _row.decode(data)
+            sums, compacting, cursor, page = await self._begin(
+                [ledger_key(owner, day), summing_key(owner, day), sums_key(owner, day)],
+                [AT_A_TIME],
+            )
+            found = decode_sums(sums).skills
+            seen = _Seen(found)
+            seen.add(zip(page[::2], page[1::2], strict=True))
+            if cursor == b"0" and not compacting:
+                return found
+            if cursor != b"0":
+                await self._read(ledger_key(owner, day), int(cursor), seen)
+            await self._read(summing_key(owner, day), 0, seen)
+            if await self._redis.get(sums_key(owner, day)) == sums:
+                return found
+
+    async def _read(self, key: str, cursor: int, seen: "_Seen") -> None:
+        """Read rows from a cursor on."""
+        while True:
+            cursor, page = await self._redis.hscan(key, cursor, count=AT_A_TIME)
+            seen.add(page.items())
             if cursor == 0:
                 return
+
+
+class _Seen:
+    """Adds each row once.
+
+    HSCAN may return a field twice when the hash grows under it (redis.io, "SCAN guarantees").
+
+    Args:
+        sums: What they are added to, by skill.
+    """
+
+    def __init__(self, sums: dict[str, Sum]) -> None:
+        self._sums = sums
+        self._ids = set[bytes]()
+
+    def add(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add rows that were not seen yet.
+
+        Args:
+            rows: Execution ids, and the row of each.
+        """
+        for execution_id, data in rows:
+            if execution_id in self._ids:
+                continue
+            self._ids.add(execution_id)
+            row = _row.decode(data)
+            found = self._sums.get(row.skill_id)
+            if found is None:
+                found = self._sums[row.skill_id] = Sum()
+            found.add(row)
+
+
+def decode_sums(data: bytes | None) -> Sums:
+    """Read the sums of a day; ``None``: nothing was compacted yet.
+
+    Raises:
+        msgspec.DecodeError: They are none.
+    """
+    return Sums(skills={}) if data is None else _sums.decode(data)
 
 
 def _days(start: date, end: date) -> Iterator[str]:

@@ -14,8 +14,13 @@ _DAY: Final = 86_400
 
 def usd(amount: Decimal | float) -> str:
     """Write an amount of USD in full: $0.000002, never 2E-6."""
+    return f"${plain(amount)}"
+
+
+def plain(amount: Decimal | float) -> str:
+    """Write an amount in full, for programs: 0.000002, without an exponent or zeros at its end."""
     text = f"{amount:f}"
-    return f"${text.rstrip('0').rstrip('.') if '.' in text else text}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def price(pricing: Pricing) -> str:

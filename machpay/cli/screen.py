@@ -99,6 +99,13 @@ class Screen:
             sys.stdout.write(_encoder.encode(value).decode() + "\n")
             sys.stdout.flush()
 
+    def data(self, data: bytes) -> None:
+        """Write bytes to standard output as they are: with the ends of lines that they have."""
+        with self._lock:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+
     def print(self, content: RenderableType) -> None:
         """Print a table, say, to standard output."""
         with self._lock:

@@ -195,7 +195,7 @@ def test_token_prints_a_token_and_nothing_else(cli):
     assert (made["skill_id"], made["max_starts"], made["timeout"]) == ("tale", 1, 7.5)
 
 
-def test_usage_sums_what_was_run(cli, client):
+def test_usage_sums_what_was_run(cli, client, url):
     client.skills.run("echo", {"text": "four"})
 
     def groups() -> list[dict]:
@@ -211,6 +211,20 @@ def test_usage_sums_what_was_run(cli, client):
     [report] = lines(cli("usage", "--json").out)
     assert int(total.split()[1]) == report["total"]["executions"]
     assert set(report) == {"from", "to", "total", "groups"}
+    # Over bytes: text would hide how lines end.
+    with Piped(url, "usage", "--csv", "--group-by", "skill") as command:
+        header, *rows, end = command.out.read().split(b"\r\n")
+    assert (header, end) == (b"skill,executions,tokens_used,cost_usd,duration_ms", b"")
+    [echo] = [row.decode().split(",") for row in rows if row.startswith(b"echo,")]
+    [group] = groups()
+    assert [Decimal(cell) for cell in echo[1:]] == [
+        Decimal(str(group[key])) for key in ("executions", "tokens_used", "cost_usd", "duration_ms")
+    ]
+    header_and_all = cli("usage", "--csv", "--from", "2020-01-01", "--to", "2020-01-31").out
+    assert header_and_all.splitlines() == [
+        "from,to,executions,tokens_used,cost_usd,duration_ms",
+        "2020-01-01,2020-01-31,0,0,0,0",
+    ]
     [none] = lines(cli("usage", "--from", "2020-01-01", "--to", "2020-01-31", "--json").out)
     assert (none["from"], none["to"]) == ("2020-01-01", "2020-01-31")
     assert none["total"]["executions"] == 0

@@ -29,6 +29,7 @@ NOWHERE = "http://127.0.0.1:1"
         (["executions", "show", "a/b"], "not an execution id"),
         (["executions", "tail", "exec_a", "--cursor", "nonsense"], "not a cursor: 'nonsense'"),
         (["usage", "--from", "yesterday"], "not a day like 2026-11-25: 'yesterday'"),
+        (["usage", "--csv", "--json"], "two forms of the same"),
         (["token"], "either for a --skill or for an --execution"),
         (["token", "--skill", "a", "--execution", "b"], "either for a --skill or for"),
         (["token", "--execution", "a", "--max-starts", "2"], "go with a skill_id"),

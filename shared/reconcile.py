@@ -1,0 +1,153 @@
+"""Reconciliation: whether the ledger says what the logs say, for executions whose logs still exist.
+
+Rows can be missing where nobody was left to write them: of an execution without a job, whose edge died right
+behind the end that it wrote, or when Redis lost its last writes in a failover and the logs are elsewhere.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from shared.keys import job_key, ledger_key, log_key
+from shared.ledger import Ledger, Row, row_due
+from shared.log import EventLog
+from shared.redis import Client
+
+LOGS_AT_A_TIME: Final = 200
+
+SETTLED_WITHIN: Final = 5.0
+"""How long after its terminal event an execution without a job may have no row yet, in s."""
+
+_row: Final = msgspec.json.Decoder(Row)
+_log_prefix, _log_suffix = log_key("\0").split("\0")
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution whose row is not what its log says.
+
+    Attributes:
+        due: The row that it should have.
+        found: The one that it has, if any.
+    """
+
+    due: Row
+    found: Row | None
+
+
+class Reconciled(msgspec.Struct, kw_only=True):
+    """What a look at all logs found.
+
+    Attributes:
+        executions: How many have ended, and were compared.
+        written: How many rows were missing, and were written now.
+        unsettled: How many ended just now: their jobs are there, so a worker writes their rows.
+        due_usd: What their terminal events come to.
+        found_usd: What their rows come to.
+        differences: Where the two differ.
+    """
+
+    executions: int = 0
+    written: int = 0
+    unsettled: int = 0
+    due_usd: Decimal = Decimal(0)
+    found_usd: Decimal = Decimal(0)
+    differences: list[Difference] = msgspec.field(default_factory=list)
+
+
+class Reconciliation:
+    """Compares the ledger with the logs.
+
+    Args:
+        redis: The queue's Redis.
+        log_redis: The logs' Redis.
+    """
+
+    def __init__(self, redis: Client, log_redis: Client) -> None:
+        self._redis = redis
+        self._log_redis = log_redis
+        self._log = EventLog(log_redis)
+        self._ledger = Ledger(redis, self._log)
+
+    async def run(self, day: str | None = None, *, write: bool = False) -> Reconciled:
+        """Compare all executions that have ended and whose logs still exist.
+
+        Args:
+            day: Only those that were started on this day (UTC), as 2026-11-24.
+            write: Write the rows that are missing. What is there is never changed.
+
+        Raises:
+            redis.exceptions.RedisError: Redis cannot be reached.
+        """
+        result = Reconciled()
+        absent: list[Row] = []
+        async for ids in self._executions():
+            for row in await asyncio.gather(*map(self._due, ids)):
+                if row is None or (day is not None and row.day != day):
+                    continue
+                found = await self._found(row)
+                if found is None:
+                    absent.append(row)
+                else:
+                    _compare(result, row, found)
+        await self._look_again(absent, result, write=write)
+        return result
+
+    async def _look_again(self, absent: list[Row], result: Reconciled, *, write: bool) -> None:
+        """See what became of executions without a row: they may have ended as we looked."""
+        deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN
+        for row in absent:
+            found = await self._found(row)
+            while (
+                found is None
+                and not await self._redis.exists(job_key(row.execution_id))
+                and asyncio.get_running_loop().time() < deadline
+            ):
+                await asyncio.sleep(SETTLED_WITHIN / 50)
+                found = await self._found(row)
+            if found is None and await self._redis.exists(job_key(row.execution_id)):
+                result.unsettled += 1
+                continue
+            if found is None and write and await self._ledger.record(row):
+                result.written += 1
+                found = row
+            if found is not None or await self._log.last(row.execution_id) is not None:
+                _compare(result, row, found)
+
+    async def _executions(self) -> AsyncIterator[list[str]]:
+        """Find the executions that have logs; each once."""
+        cursor, seen = 0, set[str]()
+        pattern = f"{_log_prefix}*{_log_suffix}"
+        while True:
+            cursor, keys = await self._log_redis.scan(cursor, match=pattern, count=LOGS_AT_A_TIME)
+            ids = {
+                key.decode().removeprefix(_log_prefix).removesuffix(_log_suffix) for key in keys
+            } - seen
+            seen |= ids
+            yield sorted(ids)
+            if cursor == 0:
+                return
+
+    async def _due(self, execution_id: str) -> Row | None:
+        """Tell what an execution's row should be; ``None``: it has not ended, or is gone."""
+        summary = await self._log.describe(execution_id)
+        if summary is None or not summary.last.terminal:
+            return None
+        return row_due(execution_id, summary)
+
+    async def _found(self, due: Row) -> Row | None:
+        data: bytes | None = await self._redis.hget(  # type: ignore[misc] # redis-py's own types
+            ledger_key(due.owner, due.day), due.execution_id
+        )
+        return None if data is None else _row.decode(data)
+
+
+def _compare(result: Reconciled, due: Row, found: Row | None) -> None:
+    result.executions += 1
+    result.due_usd += due.cost_usd
+    if found is not None:
+        result.found_usd += found.cost_usd
+    if found != due:
+        result.differences.append(Difference(due=due, found=found))
