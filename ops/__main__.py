@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey|docs|openapi|screenshots``: the operator's commands."""
+"""``python -m ops dev|demo|valkey|keys|docs|openapi|screenshots``: the operator's commands."""
 
 import argparse
 import io
@@ -11,6 +11,7 @@ from typing import Final
 
 from ops.demo import demo
 from ops.dev import dev
+from ops.keys import add_keys
 from ops.screenshots import ScreenshotError, take_screenshots
 from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
 from ops.system import ProcessError
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     valkey.add_argument(
         "--directory", type=Path, help="where to keep the data; left out: thrown away at the end"
     )
+    add_keys(commands)
     docs = commands.add_parser("docs", help="build docs/ into a site, or fail on a dead link")
     docs.add_argument(
         "--output", type=Path, default=SITE, help="where to; default: %(default)s of the checkout"
@@ -102,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
+        if hasattr(options, "run"):
+            return int(options.run(options))
         if options.command == "valkey":
             return _run_valkey(options.port, options.directory)
         if options.command == "dev":
