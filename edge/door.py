@@ -7,6 +7,7 @@ for as long as the process lives. Where there are keys, none of this costs anyth
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -101,7 +102,7 @@ class Door:
         if not self.is_open or not exposed:
             return ""
         return (
-            "machpay edge: there are no API keys, so everybody who reaches "
+            "there are no API keys, so everybody who reaches "
             f"{' or '.join(exposed)} could use it. It does not serve like that: {_WHAT_TO_DO}"
         )
 
@@ -126,7 +127,7 @@ class Door:
             try:
                 await self._look()
             except (Unavailable, RedisError, OSError) as error:
-                outage.goes_on(error)
+                outage.goes_on(error.__cause__ or error)
             else:
                 outage.is_over()
 
@@ -146,7 +147,10 @@ class Door:
             reason = self._too_open(addresses)
             if reason:
                 logger.critical(reason)
-                raise SystemExit(FAILED)
+                logging.shutdown()
+                # Nobody was served yet. And whatever is less than this a server takes for its own end, to
+                # be drained, or for a fault, to be printed with all that led to it.
+                os._exit(FAILED)
             # Twice: a server that listens on several addresses may be half way.
             seen += bool(addresses)
             if seen > 1:
@@ -173,7 +177,7 @@ class Threshold:
         begun = [await receive()]
         reason = await self._door.objection()
         if reason:
-            await send({"type": "lifespan.startup.failed", "message": reason})
+            await send({"type": "lifespan.startup.failed", "message": f"machpay edge: {reason}"})
             return
 
         async def again() -> Message:

@@ -65,7 +65,7 @@ class Revocation:
             try:
                 await self.look()
             except (Unavailable, RedisError, OSError) as error:
-                outage.goes_on(error)
+                outage.goes_on(error.__cause__ or error)
             else:
                 outage.is_over()
 
