@@ -221,7 +221,9 @@ class Streams:
             scope: Its request's scope.
         """
         connection = Connection(receive)
-        stream = OpenStream(connection, self._send_timeout, self._closed, scope or {})
+        stream = OpenStream(
+            connection, self._send_timeout, self._closed, {} if scope is None else scope
+        )
         self._open.add(stream)
         self._look_after()
         if self._max_age is not None:
