@@ -26,8 +26,8 @@ from shared.keyring import Keyring, is_key
 
 _BEARER: Final = "bearer "
 _REMOTE: Final = (
-    "Without API keys this server answers to its own machine only: set MACHPAY_API_KEYS, or make a key "
-    "with python -m ops keys create."
+    "Without API keys this server serves its own machine only: make one with python -m ops keys create, "
+    "or set MACHPAY_API_KEYS."
 )
 _REBOUND: Final = (
     "Without API keys this server answers to localhost and to IP addresses only: set "

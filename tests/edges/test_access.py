@@ -135,6 +135,18 @@ async def test_once_it_has_seen_a_key_an_edge_is_open_no_more(valkey_client: Cli
     assert (await edge.answer(), await another.answer()) == (401, 401)
 
 
+async def test_an_answer_from_before_the_first_key_opens_nothing(valkey_client: Client) -> None:
+    class Slow(Keyring):
+        async def was_used(self) -> bool:
+            used = await super().was_used()
+            door.close()  # meanwhile, a request came with a key
+            return used
+
+    door = Door(Slow(valkey_client), closed=False)
+    await door.knows()
+    assert (door.is_open, door.is_closed) == (False, True)
+
+
 async def test_as_long_as_it_does_not_know_of_keys_an_edge_is_closed(
     valkey_client: Client,
 ) -> None:
