@@ -127,7 +127,10 @@ class Door:
             try:
                 await self._look()
             except (Unavailable, RedisError, OSError) as error:
-                outage.goes_on(error.__cause__ or error)
+                if (
+                    not self.is_open
+                ):  # else others say that Redis is away, and nothing is served anyway
+                    outage.goes_on(error.__cause__ or error)
             else:
                 outage.is_over()
 

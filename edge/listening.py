@@ -1,7 +1,7 @@
 """Where this process can be reached: what it was told to listen on, and what it does listen on.
 
 ASGI does not tell an application that. uvicorn's command knows before it listens; whatever else serves us
-(``uvicorn.run``, several workers, ``--fd``, gunicorn, hypercorn) is seen by the process's own sockets, once
+(``uvicorn.run``, several workers, ``--fd``, gunicorn) is seen by the process's own sockets, once
 they listen.
 """
 

@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         grace: How long running executions may go on after SIGTERM, in s.
         retention: How long a log is kept after its terminal event, in s.
         default_skill: What ``/api/stream`` runs when a request names no skill. Empty: the only one.
-        api_keys: Who may call the edges, see :mod:`shared.accounts`. Empty: everybody who reaches them.
+        api_keys: Who may call the edges, see :mod:`shared.accounts`, beside the keys in Redis.
         token_secret: What signs stream tokens: at least 32 characters, several separated by commas: the
             first signs, all are good. Empty: a random one, shared through Redis.
         cors_origins: Origins whose pages may call the edges, comma separated; ``*`` is any.

@@ -1,12 +1,11 @@
 """Keys, stream tokens and origins at a real edge."""
 
-import os
+import asyncio
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 import httpx
 import jwt
@@ -16,9 +15,13 @@ from starlette.routing import Route
 from edge.app import create_app
 from machpay import MachPay
 from machpay.exceptions import ExecutionNotFound, SkillNotFound, Unauthorized
-from ops.system import ROOT, System
+from ops.system import System
+from shared.keyring import Keyring
+from shared.redis import connect
 from shared.settings import Settings
 from tests.waiting import wait_until
+
+T = TypeVar("T")
 
 ALICE, BOB, OPS = "alice-key-0123456789", "bobs-key-0123456789", "ops-key-0123456789abc"
 SECRET = "a secret of more than thirty-two characters"
@@ -120,23 +123,20 @@ def test_every_route_but_health_wants_a_key(call: Call) -> None:
 def test_a_key_that_was_made_meanwhile_is_good_until_it_is_revoked(
     closed: System, call: Call
 ) -> None:
-    def keys(*words: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "ops", "keys", *words],
-            env={**os.environ, "MACHPAY_REDIS_URL": closed.redis_url},
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-            text=True,
-        ).stdout.strip()
+    def on_keyring(work: Callable[[Keyring], Awaitable[T]]) -> T:
+        async def run() -> T:
+            async with aclosing(connect(closed.redis_url)) as redis:
+                return await work(Keyring(redis))
 
-    key = keys("create", "--account", "carol")
+        return asyncio.run(run())
+
+    key, kept = on_keyring(lambda ring: ring.create("carol"))
     theirs, foreign = started(call, key), started(call)
     assert "event: end" in call("GET", theirs["stream_url"], 200, key).text
     call("GET", theirs["status_url"], 404, ALICE)
     call("GET", foreign["status_url"], 404, key)
     call("GET", "/v1/operations", 403, key)
-    keys("revoke", key)
+    on_keyring(lambda ring: ring.revoke(kept.id))
     for path in ("/v1/skills", theirs["status_url"], theirs["stream_url"]):
         assert code(call("GET", path, 401, key)) == "unauthorized"
     # What carol lent ends with her last key; and other keys go on.
