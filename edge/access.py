@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from edge.door import Door
+from edge.executions import reachable
+from edge.listening import is_local
 from edge.tokens import READS_FOR, Tokens
 from machpay.serve.access import Access
-from machpay.serve.callers import Caller
+from machpay.serve.callers import Caller, note_caller
 from machpay.serve.executions import (
     ApiError,
     StartRequest,
@@ -18,9 +21,14 @@ from machpay.serve.executions import (
     execution_not_found,
     unauthorized,
 )
-from shared.accounts import Accounts
+from shared.accounts import Accounts, digest_of
+from shared.keyring import Keyring, is_key
 
 _BEARER: Final = "bearer "
+_REMOTE: Final = (
+    "Without API keys this server serves its own machine only: make one with python -m ops keys create, "
+    "or set MACHPAY_API_KEYS."
+)
 _REBOUND: Final = (
     "Without API keys this server answers to localhost and to IP addresses only: set "
     "MACHPAY_API_KEYS, or name the host's origin in MACHPAY_CORS_ORIGINS."
@@ -33,17 +41,29 @@ class KeyAccess(Access):
     ``Authorization: Bearer`` has either. ``?token=`` has a token, for an EventSource, which can't set
     headers; a key in a URL would end up in histories and logs. The header wins.
 
+    As long as the door is open, everybody is the account ``default`` and its operator.
+
     Args:
-        accounts: The keys. None: everybody is the account ``default`` and its operator.
+        accounts: The keys that last as long as this process.
+        keyring: Those that come and go: each request looks anew.
+        door: Whether there are any.
         tokens: The stream tokens.
         origins: As for :class:`machpay.serve.access.Access`.
     """
 
     def __init__(
-        self, accounts: Accounts, tokens: Tokens, *, origins: Collection[str] = ()
+        self,
+        accounts: Accounts,
+        keyring: Keyring,
+        door: Door,
+        tokens: Tokens,
+        *,
+        origins: Collection[str] = (),
     ) -> None:
         super().__init__(origins=origins)
         self._accounts = accounts
+        self._keyring = keyring
+        self._door = door
         self._hosts = frozenset(urlsplit(origin).hostname for origin in origins)
         self._tokens = tokens
 
@@ -52,22 +72,53 @@ class KeyAccess(Access):
 
         Raises:
             ApiError: 401 ``unauthorized``: no key and no token, or one that is wrong or expired.
-            Unavailable: A token can't be checked right now.
+            ApiError: 403 ``forbidden``: there are no keys, and the request is from elsewhere.
+            Unavailable: That can't be told right now.
         """
+        caller = await self._find(request)
+        note_caller(request.scope, caller)
+        return caller
+
+    async def _find(self, request: Request) -> Caller:
         header = request.headers.get("authorization", "")
         shown = header[len(_BEARER) :].strip() if header.lower().startswith(_BEARER) else ""
-        account = self._accounts.find(shown) if shown else None
-        if account is not None:
-            return Caller(account=account.name, operator=account.operator, credential=True)
+        caller = await self._holder(shown)
+        if caller is not None:
+            return caller
+        await self._door.knows()
+        if self._door.is_open and not is_local(request.scope.get("server")):
+            raise ApiError(403, "forbidden", _REMOTE)
         shown = shown or request.query_params.get("token", "")
         token = await self._tokens.read(shown) if shown else None
-        if token is not None and (not self._accounts or self._accounts.has(token.account)):
+        if token is not None and await self._is_keyed(token.account):
             return Caller(account=token.account, token=token, credential=True)
-        if self._accounts or "token" in request.query_params:
+        if self._door.is_closed or "token" in request.query_params:
             raise unauthorized()
         if not self._is_ours(request):
             raise ApiError(403, "forbidden", _REBOUND)
         return await super().identify(request)
+
+    async def _holder(self, shown: str) -> Caller | None:
+        """Find whose a key is."""
+        account = self._accounts.find(shown) if shown else None
+        if account is not None:
+            return Caller(account=account.name, operator=account.operator, credential=True)
+        if not is_key(shown):
+            return None
+        digest = digest_of(shown).hex()
+        async with reachable():
+            key = await self._keyring.find(digest)
+        if key is None:
+            return None
+        self._door.close()
+        return Caller(account=key.account, operator=key.operator, key=digest, credential=True)
+
+    async def _is_keyed(self, account: str) -> bool:
+        """Tell whether an account has a key, without which its tokens are none; or nobody has one."""
+        if self._door.is_open or self._accounts.has(account):
+            return True
+        async with reachable():
+            return not await self._keyring.without([account])
 
     def _is_ours(self, request: Request) -> bool:
         """Tell whether a request is to a host that no other site's page can have as its own.

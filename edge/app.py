@@ -14,12 +14,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge.access import KeyAccess
+from edge.door import Door, Threshold
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.lending import tokens_route
 from edge.operations import operations_route
 from edge.pages import page_routes
 from edge.readers import Readers
+from edge.revocation import Revocation
 from edge.tokens import Tokens
 from edge.usage import usage_route
 from machpay.serve.browser import browser_routes
@@ -37,6 +39,7 @@ from shared.accounts import Accounts
 from shared.fleet import Identity, Report, reporting
 from shared.garbage import look_less_often
 from shared.jobs import Queue
+from shared.keyring import Keyring
 from shared.ledger import Ledger
 from shared.log import EventLog
 from shared.overdue import Overdue
@@ -72,7 +75,10 @@ def create_app(settings: Settings) -> Starlette:
     streams = Streams(max_age=settings.max_connection_age, send_timeout=settings.send_timeout)
     drain = Drain(streams, window=settings.drain_window)
     tokens = Tokens(queue_redis, settings.token_secret)
-    access = KeyAccess(Accounts(settings.api_keys), tokens, origins=settings.origins)
+    accounts, keyring = Accounts(settings.api_keys), Keyring(queue_redis)
+    door = Door(keyring, closed=bool(accounts))
+    access = KeyAccess(accounts, keyring, door, tokens, origins=settings.origins)
+    revocation = Revocation(streams, accounts, keyring, door)
 
     identity = Identity.mine()
 
@@ -85,7 +91,12 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         look_less_often()
         with drain.on_signals():
-            async with reporting(queue_redis, tally, report), executions.running():
+            async with (
+                reporting(queue_redis, tally, report),
+                executions.running(),
+                door.watched(),
+                revocation.running(),
+            ):
                 yield
         await queue_redis.aclose(close_connection_pool=True)
         await log_redis.aclose()
@@ -123,6 +134,7 @@ def create_app(settings: Settings) -> Starlette:
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
+            Middleware(Threshold, door=door),
             Middleware(Cors, origins=settings.origins),
             Middleware(InFlight, streams=streams, drain=drain),
         ],

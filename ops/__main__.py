@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey|billing|ledger|docs|openapi|screenshots``: the operator's commands."""
+"""``python -m ops dev|demo|valkey|keys|billing|ledger|docs|openapi|screenshots``: the operator's commands."""
 
 import argparse
 import io
@@ -12,6 +12,7 @@ from typing import Final
 from ops.billing import add_billing
 from ops.demo import demo
 from ops.dev import dev
+from ops.keys import add_keys
 from ops.ledger import add_ledger
 from ops.screenshots import ScreenshotError, take_screenshots
 from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     valkey.add_argument(
         "--directory", type=Path, help="where to keep the data; left out: thrown away at the end"
     )
+    add_keys(commands)
     add_billing(commands)
     add_ledger(commands)
     docs = commands.add_parser("docs", help="build docs/ into a site, or fail on a dead link")

@@ -1,4 +1,4 @@
-"""Accounts and their API keys, as ``MACHPAY_API_KEYS`` has them.
+"""Accounts and their API keys, as ``MACHPAY_API_KEYS`` has them; others are in :mod:`shared.keyring`.
 
 ``key``, ``account:key`` or ``account:key:operator``, several separated by commas. Only digests of the
 keys are kept. They are as good as the keys are random: a key has at least :data:`SHORTEST` characters,
@@ -18,7 +18,9 @@ DEFAULT: Final = "default"
 SHORTEST: Final = 16
 OPERATOR: Final = "operator"
 
-_ACCOUNT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ACCOUNT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What an account may be called."""
+
 _KEY: Final = re.compile(r"[!-+\--9;-~]+")  # printable ASCII without , and :
 
 
@@ -59,7 +61,7 @@ class Accounts:
 
         By its digest, so that how long it takes says nothing about the key that was asked for.
         """
-        return self._by_digest.get(_digest(key))
+        return self._by_digest.get(digest_of(key))
 
 
 def _read(text: str) -> dict[bytes, Account]:
@@ -79,15 +81,16 @@ def _read(text: str) -> dict[bytes, Account]:
                 raise ValueError(
                     f"entry {number}: expected key, account:key or account:key:{OPERATOR}"
                 )
-        if not _ACCOUNT.fullmatch(account.name):
+        if not ACCOUNT.fullmatch(account.name):
             raise ValueError(f"entry {number}: an account is 1 to 64 of A-Z a-z 0-9 . _ -")
         if len(key) < SHORTEST or not _KEY.fullmatch(key):
             raise ValueError(f"entry {number}: a key has at least {SHORTEST} printable characters")
-        if _digest(key) in found:
+        if digest_of(key) in found:
             raise ValueError(f"entry {number}: the same key twice")
-        found[_digest(key)] = account
+        found[digest_of(key)] = account
     return found
 
 
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """Make what is kept of a key."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()

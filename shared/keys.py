@@ -16,6 +16,8 @@ key                                      type    what, and how long it stays
 ``machpay:billing``                      stream  new rows, for other systems; while it has groups
 ``machpay:skill:<skillId>``              string  what a worker announced; :data:`SKILL_TTL_MS`
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
+``machpay:apikeys``                      hash    sha256 of an API key -> what it is; until it is revoked
+``machpay:apikeys:accounts``             hash    account -> how many keys it has; stays, at 0 too
 ``machpay:token:<id>``                    set     executions a stream token started; while it reads them
 ``machpay:tokens:secret``                string  what signs stream tokens, unless a setting does; stays
 ``machpay:pulse:<slot>``                 hash    what was counted in 10 s; :data:`PULSE_TTL_MS`
@@ -44,6 +46,8 @@ SKILL_TTL_MS: Final = 24 * 3600 * 1000
 STOPS_PREFIX: Final = "machpay:stops:"
 STOPS_TTL_MS: Final = 3600 * 1000
 
+API_KEYS: Final = "machpay:apikeys"
+KEYED_ACCOUNTS: Final = "machpay:apikeys:accounts"
 TOKEN_SIGNER: Final = "machpay:tokens:secret"  # noqa: S105 - the name of one
 SLOT_MS: Final = 10_000
 PULSE_PREFIX: Final = "machpay:pulse:"

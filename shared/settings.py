@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         grace: How long running executions may go on after SIGTERM, in s.
         retention: How long a log is kept after its terminal event, in s.
         default_skill: What ``/api/stream`` runs when a request names no skill. Empty: the only one.
-        api_keys: Who may call the edges, see :mod:`shared.accounts`. Empty: everybody who reaches them.
+        api_keys: Who may call the edges, see :mod:`shared.accounts`, beside the keys in Redis.
         token_secret: What signs stream tokens: at least 32 characters, several separated by commas: the
             first signs, all are good. Empty: a random one, shared through Redis.
         cors_origins: Origins whose pages may call the edges, comma separated; ``*`` is any.
@@ -69,7 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
     send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0
-    max_connection_age: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+    # As the schemas of the HTTP API write it: to typing, which keeps what it has made, 1 is 1.0, and which of
+    # them openapi.json has must not hang on what was imported first.
+    max_connection_age: Annotated[float, Meta(ge=1.0, le=86_400.0)] = 900.0
     drain_window: Annotated[float, Meta(ge=0, le=3600)] = 3.0
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 

@@ -126,7 +126,7 @@ class _Browser(Surface):
         skill = await self._asked_skill(request, caller)
         start = _start_of(request, caller, skill, body)
         self.refuse_while_draining()
-        with self.streams.opening(request.receive) as stream:
+        with self.streams.opening(request.receive, request.scope) as stream:
             if request.method != "POST":
                 start, event = self._offer(start)
                 return show(self._begin_and_read(start, stream, event), stream)
@@ -154,7 +154,7 @@ class _Browser(Surface):
         if self.drain.draining:
             return retry_later(elsewhere=True)
         start = structs.replace(start, chosen_id=cursor.execution_id, idempotency_key=None)
-        stream = self.streams.open(request.receive)
+        stream = self.streams.open(request.receive, request.scope)
         return show(self._begin_and_read(start, stream), stream)
 
     def _offer(self, start: StartRequest) -> tuple[StartRequest, bytes]:

@@ -1,6 +1,11 @@
 """Who makes a request: an account, or whoever it lent a stream token to."""
 
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
+
 import msgspec
+
+_NOTED: Final = "machpay.caller"
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +37,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         account: For whom: who pays and who may read.
         operator: Whether they may see and stop what is other accounts'.
         token: The stream token that they showed, instead of a key; it limits what they may do.
+        key: The digest of the key that they showed, where it may be revoked while the process lives.
         credential: Whether they showed anything that a page of another site could not make their
             browser send.
     """
@@ -39,8 +45,25 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     account: str = "default"
     operator: bool = False
     token: Token | None = None
+    key: str = ""
     credential: bool = False
 
     def sees(self, owner: str) -> bool:
         """Tell whether an account's executions are this caller's to see."""
         return self.operator or owner == self.account
+
+
+def note_caller(scope: MutableMapping[str, Any], caller: Caller) -> None:
+    """Note who makes a request, for whoever looks at it later.
+
+    Args:
+        scope: The request's.
+        caller: Who it is.
+    """
+    scope[_NOTED] = caller
+
+
+def noted_caller(scope: Mapping[str, Any]) -> Caller | None:
+    """Tell who makes a request; ``None``: that is not known yet."""
+    noted: Caller | None = scope.get(_NOTED)
+    return noted

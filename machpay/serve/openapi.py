@@ -29,9 +29,10 @@ send some.
 A path that is not here is a 404 `not_found`, another method a 405 `method_not_allowed`; each `GET` has
 a `HEAD`. `OPTIONS` answers what a browser asks before it calls from another origin.
 
-**Who may call.** Edges with `MACHPAY_API_KEYS` want `Authorization: Bearer` with an API key or a stream
-token (`POST /v1/tokens`; also as `?token=`). Without it, and at skill servers, everybody may who reaches
-them, but for pages of other sites, which start and stop nothing: they need `MACHPAY_CORS_ORIGINS`.
+**Who may call.** Edges want `Authorization: Bearer` with an API key or a stream token (`POST /v1/tokens`;
+also as `?token=`). Where there is no key at all, everybody may on the edge's own machine; at skill
+servers, everybody who reaches them. But pages of other sites start and stop nothing then: they need
+`MACHPAY_CORS_ORIGINS`.
 
 **Event streams.** Server-sent events (WHATWG HTML, 9.2), each a named event with one line of JSON
 and, as its `id`, the cursor to resume from:

@@ -191,7 +191,7 @@ class Surface:
         body = await self._snapshots.build(lambda: self.executions.describe(execution_id, caller))
         if len(body) <= PIECE or request.method == "HEAD":
             return json_body(body)
-        with self.streams.opening(request.receive) as stream:
+        with self.streams.opening(request.receive, request.scope) as stream:
             return self._snapshots.answer(body, stream)
 
     async def stream(self, request: Request) -> Response:
@@ -239,7 +239,7 @@ class Surface:
 
     async def _start_and_stream(self, request: Request, chosen_id: str | None = None) -> Response:
         # Open before it is started: a process that is told to stop waits for it.
-        with self.streams.opening(request.receive) as stream:
+        with self.streams.opening(request.receive, request.scope) as stream:
             asked = await self._read_start(request, chosen_id)
             started = await self.start_now(structs.replace(asked, streamed=True))
             frames = self.executions.read(started.execution_id, ORIGIN, stream)
@@ -267,7 +267,7 @@ class Surface:
             return nothing_follows(request.method)
         if self.drain.draining:
             return retry_later(elsewhere=True)
-        stream = self.streams.open(request.receive)
+        stream = self.streams.open(request.receive, request.scope)
         if place is Place.BEYOND:
             return show(log_lost(execution_id, after), stream)
         return show(self.executions.read(execution_id, after, stream), stream)

@@ -11,10 +11,10 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from machpay.serve.connection import Connection
 from machpay.serve.turn import Turn
@@ -47,8 +47,10 @@ class OpenStream(Turn):
         connection: Its client's.
         send_timeout: A client that takes nothing for so long, in s, is cut.
         on_close: Called when it is over.
+        scope: Its request's.
 
     Attributes:
+        scope: The same: who looks at the open streams finds there whose this one is.
         sending_since: Since when the response waits for its client to take something, by the loop's
             clock, in s; ``None`` while it doesn't.
     """
@@ -60,6 +62,7 @@ class OpenStream(Turn):
         "_resumable",
         "_timer",
         "connection",
+        "scope",
         "send_timeout",
         "sending_since",
     )
@@ -69,8 +72,10 @@ class OpenStream(Turn):
         connection: Connection,
         send_timeout: float,
         on_close: Callable[["OpenStream"], object],
+        scope: Scope,
     ) -> None:
         super().__init__()
+        self.scope: Scope = scope
         self.connection: Connection = connection
         self.send_timeout: float = send_timeout
         self._on_close = on_close
@@ -126,6 +131,15 @@ class OpenStream(Turn):
             self._timer = None
         if self._timer is None and self._resumable:
             self._timer = loop.call_later(delay, self.come)
+
+    def leave_within(self, latest: float) -> None:
+        """Let its turn come at a random moment, even if what it sends can't be resumed: that is cut.
+
+        Args:
+            latest: In s from now.
+        """
+        self._resumable = True
+        self.come_within(0.0, latest)
 
     def stay(self) -> None:
         """Let its turn never come: what it sends can't be resumed."""
@@ -195,13 +209,21 @@ class Streams:
         """How many streams are open."""
         return len(self._open)
 
-    def open(self, receive: Receive) -> OpenStream:
+    def opened(self) -> Sequence[OpenStream]:
+        """List the streams that are open now."""
+        return tuple(self._open)
+
+    def open(self, receive: Receive, scope: Scope | None = None) -> OpenStream:
         """Open a stream; its response closes it.
 
         Args:
             receive: Its request's channel.
+            scope: Its request's scope.
         """
-        stream = OpenStream(Connection(receive), self._send_timeout, self._closed)
+        connection = Connection(receive)
+        stream = OpenStream(
+            connection, self._send_timeout, self._closed, {} if scope is None else scope
+        )
         self._open.add(stream)
         self._look_after()
         if self._max_age is not None:
@@ -221,13 +243,13 @@ class Streams:
         if self._open:
             self._look_after()
         now = asyncio.get_running_loop().time()
-        for stream in tuple(self._open):
+        for stream in self.opened():
             stream.look(now)
 
     @contextlib.contextmanager
-    def opening(self, receive: Receive) -> Iterator[OpenStream]:
+    def opening(self, receive: Receive, scope: Scope | None = None) -> Iterator[OpenStream]:
         """Open a stream for a request that may still be refused, which closes it again."""
-        stream = self.open(receive)
+        stream = self.open(receive, scope)
         try:
             yield stream
         except BaseException:

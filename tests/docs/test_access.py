@@ -1,6 +1,7 @@
 """The page on access: its backends make tokens, its page uses them."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from playwright.sync_api import Route, expect
 from machpay import MachPay
 from ops.system import System
 from tests.browser import open_page
-from tests.docs.blocks import claim
+from tests.docs.blocks import ROOT, claim
 from tests.docs.ports import printed_port
 from tests.docs.running import environment, run, run_python, write
 from tests.docs.typescript import built_sdk, make_project
 from tests.waiting import wait_until
 
 BACKEND = claim("docs/access.md", "Stream tokens", "bash")
+MAKING = claim("docs/access.md", "API keys", "bash")
 IN_PYTHON = claim("docs/access.md", "Stream tokens", "python")
 IN_NODE = claim("docs/access.md", "Stream tokens", "typescript")
 PAGE = claim("docs/access.md", "Stream tokens", "javascript")
@@ -37,6 +39,15 @@ def system() -> Iterator[System]:
         with MachPay(base_url=running.url, api_key=KEY) as client:
             wait_until(client.skills.list, "the skill is announced")
         yield running
+
+
+def test_a_key_is_made_and_works(system: System) -> None:
+    command = MAKING.text.replace(".venv/bin/python", sys.executable)
+    variables = environment(system.url, MACHPAY_REDIS_URL=system.redis_url)
+    made = run(["bash", "-e", "-c", command], ROOT, variables)
+    assert made.code == 0, made.err
+    with MachPay(base_url=system.url, api_key=made.out.strip()) as client:
+        assert client.skills.list()
 
 
 def test_a_page_streams_with_the_token_that_its_backend_made(

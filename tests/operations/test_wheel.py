@@ -81,7 +81,7 @@ def test_it_needs_httpx_and_msgspec_only(wheel: Path):
     needs = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     assert {need.name for need in needs if need.marker is None} == {"httpx", "msgspec"}
     extras = {str(need.marker) for need in needs if need.marker}
-    assert extras == {'extra == "serve"', 'extra == "cli"'}
+    assert extras == {'extra == "serve"', 'extra == "cli"', 'extra == "tokenizers"'}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
 

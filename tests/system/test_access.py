@@ -1,18 +1,27 @@
 """Keys, stream tokens and origins at a real edge."""
 
+import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 import httpx
 import jwt
 import pytest
+from starlette.routing import Route
 
+from edge.app import create_app
 from machpay import MachPay
 from machpay.exceptions import ExecutionNotFound, SkillNotFound, Unauthorized
 from ops.system import System
+from shared.keyring import Keyring
+from shared.redis import connect
+from shared.settings import Settings
 from tests.waiting import wait_until
+
+T = TypeVar("T")
 
 ALICE, BOB, OPS = "alice-key-0123456789", "bobs-key-0123456789", "ops-key-0123456789abc"
 SECRET = "a secret of more than thirty-two characters"
@@ -70,32 +79,69 @@ def code(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["code"])
 
 
+# What is the same for everybody: no route may join these by accident.
+OPEN = {"/healthz", "/readyz", "/openapi.json", "/", "/ops", "/pages/{name}"}
+VALUES = {"skill_id": "count", "execution_id": "mine", "name": "style.css"}
+
+
+def served() -> list[tuple[str, str]]:
+    """List every method of every path that an edge has."""
+    return [
+        (method, route.path)
+        for route in create_app(Settings()).routes
+        if isinstance(route, Route)
+        for method in sorted(route.methods or ())
+    ]
+
+
 def test_every_route_but_health_wants_a_key(call: Call) -> None:
+    routes = served()
+    described = call("GET", "/openapi.json", 200).json()["paths"]
+    assert {path for _, path in routes} >= described.keys() > OPEN - {"/", "/ops", "/pages/{name}"}
+    cursor = "?last_event_id=mine.1-1"
     for method, path in (
-        ("GET", "/v1/skills"),
-        ("GET", "/v1/skills/count"),
-        ("GET", "/v1/skills/nope"),
-        ("POST", "/v1/skills/count/stream"),
-        ("POST", "/v1/skills/count/executions"),
-        ("PUT", "/v1/executions/mine"),
-        ("GET", "/v1/executions/mine"),
-        ("GET", "/v1/executions/mine/stream"),
-        ("GET", "/v1/executions/mine/stream?last_event_id=mine.1-1"),
-        ("POST", "/v1/executions/mine/cancel"),
-        ("GET", "/v1/usage"),
-        ("GET", "/v1/operations"),
-        ("POST", "/v1/tokens"),
+        *routes,
+        ("GET", f"/v1/executions/{{execution_id}}/stream{cursor}"),
+        ("POST", f"/v1/skills/{{skill_id}}/stream{cursor}"),
         ("GET", "/api/stream?prompt=x"),
-        ("POST", "/api/stream"),
+        ("GET", f"/api/stream{cursor}"),
     ):
+        where = path.format(**VALUES)
+        if path in OPEN:
+            call(method, where, 200)
+            continue
         for headers in ({}, bearer("wrong-key-0123456789"), {"Authorization": ALICE}):
-            answer = call(method, path, 401, headers=headers)
-            assert code(answer) == "unauthorized"
+            answer = call(method, where, 401, headers=headers)
+            assert method == "HEAD" or code(answer) == "unauthorized"
             assert answer.headers["www-authenticate"] == "Bearer"
+        # One that has the form of a key which was made here.
+        call(method, where, 401, f"mp_{'a' * 40}")
         # A key in a URL would be in histories and logs: it does not count there.
-        call(method, f"{path}{'&' if '?' in path else '?'}token={ALICE}", 401)
-    for path in ("/healthz", "/readyz", "/openapi.json", "/", "/ops", "/pages/style.css"):
-        call("GET", path, 200)
+        call(method, f"{where}{'&' if '?' in where else '?'}token={ALICE}", 401)
+
+
+def test_a_key_that_was_made_meanwhile_is_good_until_it_is_revoked(
+    closed: System, call: Call
+) -> None:
+    def on_keyring(work: Callable[[Keyring], Awaitable[T]]) -> T:
+        async def run() -> T:
+            async with aclosing(connect(closed.redis_url)) as redis:
+                return await work(Keyring(redis))
+
+        return asyncio.run(run())
+
+    key, kept = on_keyring(lambda ring: ring.create("carol"))
+    theirs, foreign = started(call, key), started(call)
+    assert "event: end" in call("GET", theirs["stream_url"], 200, key).text
+    call("GET", theirs["status_url"], 404, ALICE)
+    call("GET", foreign["status_url"], 404, key)
+    call("GET", "/v1/operations", 403, key)
+    on_keyring(lambda ring: ring.revoke(kept.id))
+    for path in ("/v1/skills", theirs["status_url"], theirs["stream_url"]):
+        assert code(call("GET", path, 401, key)) == "unauthorized"
+    # What carol lent ends with her last key; and other keys go on.
+    call("GET", theirs["stream_url"], 401, params={"token": theirs["stream_token"]})
+    call("GET", foreign["status_url"], 200, ALICE)
 
 
 def test_only_operators_see_the_whole_deployment(call: Call) -> None:
@@ -108,12 +154,17 @@ def test_only_operators_see_the_whole_deployment(call: Call) -> None:
 def test_what_is_foreign_is_not_there_but_for_operators(call: Call) -> None:
     mine = started(call)
     unknown = call("GET", "/v1/executions/exec_unknown", 404, BOB)
-    for method, path in (
-        ("GET", mine["status_url"]),
-        ("GET", mine["stream_url"]),
-        ("POST", f"{mine['status_url']}/cancel"),
+    cursor = f"{mine['execution_id']}.1-1"
+    for method, path, headers in (
+        ("GET", mine["status_url"], {}),
+        ("GET", mine["stream_url"], {}),
+        ("GET", mine["stream_url"], {"Last-Event-ID": cursor}),
+        ("POST", "/v1/skills/count/stream", {"Last-Event-ID": cursor}),
+        ("GET", "/api/stream", {"Last-Event-ID": cursor}),
+        ("POST", "/api/stream", {"Last-Event-ID": cursor}),
+        ("POST", f"{mine['status_url']}/cancel", {}),
     ):
-        assert call(method, path, 404, BOB).content == unknown.content
+        assert call(method, path, 404, BOB, headers=headers).content == unknown.content
     call("POST", "/v1/tokens", 404, BOB, json={"execution_id": mine["execution_id"]})
     assert "event: end" in call("GET", mine["stream_url"], 200, OPS).text
     assert call("GET", mine["status_url"], 200, OPS).json()["status"] == "completed"

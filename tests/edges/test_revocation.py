@@ -1,0 +1,87 @@
+"""Open streams whose key is revoked."""
+
+import pytest
+
+import edge.revocation
+from edge.door import Door
+from edge.revocation import Revocation
+from machpay.serve.callers import Caller, Token, note_caller
+from machpay.serve.executions import Unavailable
+from machpay.serve.streams import OpenStream, Streams
+from shared.accounts import Accounts, digest_of
+from shared.keyring import Keyring
+from shared.redis import Client, connect
+from tests.waiting import until
+
+
+async def nothing() -> dict[str, str]:
+    return {"type": "http.disconnect"}
+
+
+def opened(streams: Streams, caller: Caller | None) -> OpenStream:
+    scope: dict[str, object] = {}
+    stream = streams.open(nothing, scope)
+    if caller is not None:
+        note_caller(scope, caller)
+    return stream
+
+
+def by_token(account: str) -> Caller:
+    return Caller(account=account, token=Token(id="t", account=account), credential=True)
+
+
+async def test_what_was_opened_by_what_is_revoked_ends_and_nothing_else(
+    valkey_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.revocation, "SPREAD", 0.0)
+    ring = Keyring(valkey_client)
+    (gone, revoked), (kept, _) = await ring.create("carol"), await ring.create("dave")
+    streams, accounts = Streams(), Accounts("alice:alices-key-0123456789")
+    door = Door(ring, closed=True)
+    revocation = Revocation(streams, accounts, ring, door)
+
+    def keyed(account: str, key: str) -> Caller:
+        return Caller(account=account, key=digest_of(key).hex(), credential=True)
+
+    stay = [
+        opened(streams, keyed("dave", kept)),
+        opened(streams, by_token("dave")),
+        opened(streams, by_token("alice")),
+        opened(streams, Caller(account="alice", credential=True)),
+        opened(streams, None),  # who that is, is being found out
+    ]
+    go = [
+        opened(streams, keyed("carol", gone)),
+        opened(streams, by_token("carol")),
+        opened(streams, Caller()),  # from before there were keys
+    ]
+    bare = opened(streams, keyed("carol", gone))
+    bare.stay()  # it can't be resumed: it has to go all the same
+    go.append(bare)
+    await revocation.look()
+    await until(lambda: go[2].came, "who showed nothing has to go")
+    assert [stream.came for stream in go] == [False, False, True, False]
+    await ring.revoke(revoked.id)
+    await revocation.look()
+    await until(lambda: all(stream.came for stream in go), "what was revoked has to go")
+    assert not any(stream.came for stream in stay)
+    for stream in (*stay, *go):
+        stream.close()
+
+
+async def test_without_keys_or_without_redis_no_stream_ends(valkey_client: Client) -> None:
+    streams = Streams()
+    ring = Keyring(valkey_client)
+    door = Door(ring, closed=False)
+    await door.knows()
+    stream = opened(streams, Caller())
+    await Revocation(streams, Accounts(""), ring, door).look()
+    away = connect("redis://127.0.0.1:1/0")
+    gone = opened(streams, Caller(key="0" * 64, credential=True))
+    closed = Door(Keyring(away), closed=True)
+    with pytest.raises(Unavailable):
+        await Revocation(streams, Accounts(""), Keyring(away), closed).look()
+    await away.aclose()
+    for one in (stream, gone):
+        assert one._timer is None
+        one.close()
