@@ -1,12 +1,48 @@
 """Engines: the tests of what lives in Redis run against fakeredis and a real Valkey alike."""
 
+import os
+import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from ops.valkey import EmbeddedValkey
 from shared.redis import Client, connect
+from tests.order import rank
+
+# Tests start hundreds of processes. Where that is set, each of them compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # `tests.order` knows better
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    key = rank(Path(__file__).parent)
+    items.sort(key=lambda item: key(item.path))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _authorities() -> Iterator[None]:
+    """Read the certificates of authorities once: each client of httpx does, and takes 30 ms for it."""
+    create = ssl.create_default_context
+    once = cache(lambda cafile: create(cafile=cafile))
+
+    def created(*arguments: Any, **named: Any) -> ssl.SSLContext:
+        if not arguments and set(named) == {"cafile"}:
+            return once(named["cafile"])
+        return create(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssl.create_default_context", created)
+        yield
 
 
 @pytest.fixture(scope="session")

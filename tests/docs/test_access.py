@@ -14,7 +14,8 @@ from tests.browser import open_page
 from tests.docs.blocks import ROOT, claim
 from tests.docs.ports import printed_port
 from tests.docs.running import environment, run, run_python, write
-from tests.docs.typescript import built_sdk, make_project
+from tests.docs.typescript import make_project
+from tests.node.npm import compiled
 from tests.waiting import wait_until
 
 BACKEND = claim("docs/access.md", "Stream tokens", "bash")
@@ -84,7 +85,7 @@ def test_the_backend_may_be_in_python(system: System, tmp_path: Path) -> None:
 
 
 def test_the_backend_may_be_in_node(system: System, tmp_path: Path) -> None:
-    node = built_sdk()
+    node = compiled()
     make_project(tmp_path)
     # There is no type in it: Node.js takes it as it is.
     path = write(IN_NODE, tmp_path, suffix=".mjs")

@@ -11,7 +11,8 @@ from ops.system import System
 from tests.docs.blocks import Block, claim
 from tests.docs.ports import printed_port, serving
 from tests.docs.running import Ran, environment, run, run_python, write
-from tests.docs.typescript import built_sdk, compile_project, make_project, run_typescript
+from tests.docs.typescript import compile_project, make_project, run_typescript
+from tests.node.npm import compiled
 from tests.wire import check
 
 PAGE = "docs/first-skill.md"
@@ -130,7 +131,7 @@ def test_a_client_in_node_prints_the_same(project: Path, system: System) -> None
 
 
 def test_the_skill_in_node_does_the_same(project: Path, tmp_path: Path) -> None:
-    command = [built_sdk().path, str(project / "out" / f"{NODE_SKILL.name}.js")]
+    command = [compiled().path, str(project / "out" / f"{NODE_SKILL.name}.js")]
     with serving(command, tmp_path, 9090) as url, MachPay(base_url=url) as client:
         result = client.skills.run("telegram", {"text": "arrive monday"})
         assert result.text == TELEGRAM

@@ -12,7 +12,8 @@ from tests.docs.blocks import Block, claim
 from tests.docs.guide import GUIDE
 from tests.docs.ports import serving
 from tests.docs.running import environment, write
-from tests.docs.typescript import built_sdk, compile_project, make_project, run_typescript
+from tests.docs.typescript import compile_project, make_project, run_typescript
+from tests.node.npm import compiled
 
 CLIENT = claim(GUIDE, "Consuming Streams > Node.js", "typescript")
 EVENTS = claim(GUIDE, "Stream Events", "typescript")
@@ -104,7 +105,7 @@ def test_the_readmes_page_streams_with_the_token_that_its_server_made(
 
 
 def test_the_readmes_skill_serves_itself(project: Path, tmp_path: Path) -> None:
-    command = [built_sdk().path, str(project / "out" / f"{SHOUT.name}.js")]
+    command = [compiled().path, str(project / "out" / f"{SHOUT.name}.js")]
     with serving(command, tmp_path, 9090) as url, MachPay(base_url=url) as client:
         result = client.skills.run("shout", {"text": "hello there"})
         assert (result.text, result.summary.tokens_used) == ("HELLO THERE ", 2)
@@ -115,7 +116,7 @@ def test_the_readmes_skill_serves_itself(project: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def story(project: Path, tmp_path: Path) -> Iterator[str]:
     """The guide's skill, served as it says."""
-    command = [built_sdk().path, str(project / "out" / f"{STORY.name}.js")]
+    command = [compiled().path, str(project / "out" / f"{STORY.name}.js")]
     with serving(command, tmp_path, 8080) as url:
         yield url
 

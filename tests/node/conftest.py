@@ -9,7 +9,7 @@ from machpay import MachPay
 from ops.npm import Node
 from ops.system import System
 from tests.cli.scripted import scripted
-from tests.node.npm import SDK, installed
+from tests.node.npm import SDK, compiled
 from tests.waiting import wait_until
 
 KEY = "a-key-of-the-backend"
@@ -33,9 +33,8 @@ def served(path: str) -> tuple[str, bytes]:
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    with installed() as found:
-        yield found
+def node() -> Node:
+    return compiled()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from machpay import MachPay
 from ops.system import System
 from tests.browser import open_page
 from tests.node.conftest import KEY, served
-from tests.node.npm import installed, run
+from tests.node.npm import compiled
 
 SCRIPT = """async ({ baseUrl, counting, relaying }) => {
   const { MachPay, SkillNotFound, Unauthorized } = await import('@machpay/sdk');
@@ -66,12 +66,11 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser; and the SDK is built, and nobody builds it anew."""
-    with installed() as node:
-        run(node, "build")
-        with open_page() as page:
-            assert page.context.browser is not None
-            yield page.context.browser
+    """A browser; and the SDK is built."""
+    compiled()
+    with open_page() as page:
+        assert page.context.browser is not None
+        yield page.context.browser
 
 
 @pytest.fixture

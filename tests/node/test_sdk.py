@@ -20,7 +20,7 @@ def test_its_style_and_its_types(node: Node) -> None:
 def test_its_tests_pass_and_none_is_skipped(node: Node, system: System) -> None:
     printed = run(
         node,
-        "test",
+        "test:compiled",
         MACHPAY_BASE_URL=system.url,
         MACHPAY_API_KEY=KEY,
         NO_PROXY="127.0.0.1",

@@ -1,48 +1,18 @@
 """The skill server in Node.js as a server under test: the same requests get the same answers."""
 
-import fcntl
 import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import pytest
 
-from ops.npm import Node, NodeMissing, RegistryUnreachable, ensure_installed
+from tests.node.npm import SDK, compiled
 from tests.skill_server.serving import raw
 
-SDK: Final = Path(__file__).parents[2] / "node"
-
 _HOST: Final = SDK / "build" / "test" / "serve" / "host.js"
-
-
-@cache
-def compiled() -> Node:
-    """Compile the SDK and its tests; the test is skipped where npm can't be used."""
-    try:
-        node = ensure_installed(SDK, dev=True)
-    except (NodeMissing, RegistryUnreachable) as error:
-        pytest.skip(str(error))
-    tsc = SDK / "node_modules" / "typescript" / "bin" / "tsc"
-    with (SDK / "package.json").open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # another test process may want it, too
-        sources = [*SDK.glob("src/**/*.ts"), *SDK.glob("test/**/*.ts"), *SDK.glob("*.json")]
-        newest = max(source.stat().st_mtime for source in sources)
-        if not _HOST.exists() or _HOST.stat().st_mtime < newest:
-            built = subprocess.run(
-                [node.path, str(tsc), "-p", "tsconfig.test.json"],
-                cwd=SDK,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert built.returncode == 0, built.stdout
-    return node
 
 
 class Host:

@@ -53,6 +53,7 @@ class Served:
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive(), "the server did not start"
+            self._thread.join(0.001)  # it is the server's turn
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False
@@ -113,14 +114,24 @@ def raw(port: int, request: bytes) -> Raw:
 
 def read_raw(connection: socket.socket) -> Raw:
     """Read one answer until its end is marked, or the connection closes."""
-    received = b""
-    while (answer := parse_raw(received)) is None or not answer.complete:
+    received = bytearray()
+    answer: Raw | None = None
+    while answer is None or not answer.complete:
         piece = connection.recv(65536)
+        received += piece
+        # A long answer comes in many pieces, and is parsed as seldom as it can be.
+        if not piece or may_be_whole(received):
+            answer = parse_raw(bytes(received))
         if not piece:
             break
-        received += piece
-    assert answer is not None, f"no whole head: {received!r}"
+    assert answer is not None, f"no whole head: {bytes(received)!r}"
     return answer
+
+
+def may_be_whole(received: bytearray) -> bool:
+    """Tell whether the end of what was received may be that of an answer."""
+    head = received[: max(0, received.find(b"\r\n\r\n"))].lower()
+    return b"\r\ntransfer-encoding: chunked" not in head or received.endswith(b"0\r\n\r\n")
 
 
 def parse_raw(received: bytes) -> Raw | None:

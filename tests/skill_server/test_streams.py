@@ -291,7 +291,7 @@ def test_a_client_that_takes_nothing_is_cut(
     gates: Gates, drain: Drain, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    app = create_app(gates.skills, drain=drain, streams=Streams(send_timeout=0.1))
+    app = create_app(gates.skills, drain=drain, streams=Streams(send_timeout=0.5))
     with serving(app, drain) as served, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(20)
