@@ -94,9 +94,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         text: All text so far, of the attempt that counts.
         cursor: Where ``text`` ends: ``executions.stream(execution_id, cursor)`` goes on from there.
         created_at: When it was started, in ms since the epoch.
-        tokens_used: Output tokens, once completed.
-        cost_usd: The cost, once completed.
-        duration_ms: From the claim by a worker to the end in ms, once completed.
+        tokens_used: Output tokens, once it has ended.
+        cost_usd: What is paid, once it has ended: 0 of one that failed.
+        duration_ms: From the claim by a worker to the end in ms, once it has ended.
         error: Why it failed, if it did.
     """
 
@@ -147,6 +147,7 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
         skill_id: The skill that it starts, if it is for one.
         max_starts: How many executions it starts.
         timeout: The longest that each of them may run, in s, if that was asked for.
+        max_cost_usd: The most that each of them may cost, if that was asked for.
     """
 
     token: str
@@ -155,6 +156,7 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
     skill_id: str | None = None
     max_starts: int | None = None
     timeout: float | None = None
+    max_cost_usd: Decimal | None = None
 
     def __repr__(self) -> str:
         """Show all but the token."""

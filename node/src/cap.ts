@@ -1,5 +1,7 @@
 /** What a start may cost at most, as callers write it. The same for clients and for servers. */
 
+import { Decimal, PLACES } from './pricing.js';
+
 /** What it must be, in words. */
 export const AMOUNT =
   'an amount in USD from 0.000000001 to 1000000000, as a number or as a decimal string';
@@ -11,10 +13,15 @@ const [LOWEST, HIGHEST] = [1e-9, 1e9];
 const TEXT =
   /^(?:[1-9][0-9]{0,8}(?:\.[0-9]{1,18})?|1000000000(?:\.0{1,18})?|0\.[0-9]{0,8}[1-9][0-9]{0,9})$/;
 
-/** Tell whether a value is what a start may cost at most. */
-export function isMaxCost(value: unknown): value is number | string {
-  if (typeof value === 'string') {
-    return TEXT.test(value);
-  }
-  return typeof value === 'number' && value >= LOWEST && value <= HIGHEST;
+/**
+ * Read what a start may cost at most: exact, but for digits that no cost has.
+ *
+ * @returns `null` when the value is no such amount.
+ */
+export function maxCost(value: unknown): Decimal | null {
+  const isOne =
+    typeof value === 'string'
+      ? TEXT.test(value)
+      : typeof value === 'number' && value >= LOWEST && value <= HIGHEST;
+  return isOne ? (Decimal.parse(value)?.cutTo(PLACES) ?? null) : null;
 }

@@ -45,6 +45,8 @@ export interface StreamToken {
   readonly maxStarts: number | null;
   /** The longest that each of them may run, in s, if that was asked for. */
   readonly timeout: number | null;
+  /** The most that each of them may cost, in USD, if that was asked for. */
+  readonly maxCostUsd: number | null;
 }
 
 /** A skill's price, in USD. */
@@ -110,11 +112,11 @@ export interface Execution {
   readonly cursor: string | null;
   /** When it was started, in ms since the epoch. */
   readonly createdAt: number | null;
-  /** Output tokens, once completed. */
+  /** Output tokens, once it has ended. */
   readonly tokensUsed: number | null;
-  /** The cost in USD, once completed. */
+  /** What is paid, in USD, once it has ended: 0 of one that failed. */
   readonly costUsd: number | null;
-  /** From the claim by a worker to the end in ms, once completed. */
+  /** From the claim by a worker to the end in ms, once it has ended. */
   readonly durationMs: number | null;
   /** Why it failed, if it did. */
   readonly error: ExecutionError | null;
@@ -219,6 +221,7 @@ export function readToken(body: JsonObject): StreamToken {
     skillId: nullable(body, 'skill_id', 'string'),
     maxStarts: nullable(body, 'max_starts', 'integer'),
     timeout: nullable(body, 'timeout', 'number'),
+    maxCostUsd: nullable(body, 'max_cost_usd', 'number'),
   };
 }
 

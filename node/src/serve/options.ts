@@ -8,8 +8,8 @@
  * | `max_cost_usd` | USD: a number, or the same as a decimal string | what it costs is not limited |
  */
 
-import { AMOUNT, isMaxCost } from '../cap.js';
-import { Decimal, PLACES } from '../pricing.js';
+import { AMOUNT, maxCost } from '../cap.js';
+import type { Decimal } from '../pricing.js';
 import { badRequest } from './errors.js';
 
 /** The keys of a start's body that are options. */
@@ -46,25 +46,25 @@ export const NO_OPTIONS: StartOptions = {
  * @throws ApiError - 400 `bad_request`; the message is one sentence that names the key.
  */
 export function readOptions(body: Readonly<Record<string, unknown>>): StartOptions {
-  const { timeout, on_disconnect: choice, max_cost_usd: maxCost } = body;
+  const { timeout, on_disconnect: choice, max_cost_usd: most } = body;
   if (
     timeout !== undefined &&
     !(typeof timeout === 'number' && timeout > 0 && timeout < Infinity)
   ) {
     throw badRequest("'timeout' must be a number of seconds greater than 0.");
   }
-  return { timeout, cancelAfter: readCancelAfter(choice), maxCost: readMaxCost(maxCost) };
+  return { timeout, cancelAfter: readCancelAfter(choice), maxCost: readMaxCost(most) };
 }
 
 function readMaxCost(value: unknown): Decimal | undefined {
   if (value === undefined) {
     return undefined;
   }
-  const read = isMaxCost(value) ? Decimal.parse(value) : null;
+  const read = maxCost(value);
   if (read === null) {
     throw badRequest(`'max_cost_usd' must be ${AMOUNT}.`);
   }
-  return read.cutTo(PLACES);
+  return read;
 }
 
 function readCancelAfter(choice: unknown): number | undefined {
