@@ -149,8 +149,8 @@ export interface SkillOptions {
   readonly tokenizer?: (text: string) => number;
   /**
    * What the handler takes: a JSON Schema (2020-12) with `type: 'object'`, at most 64 KiB of JSON that
-   * refers to nothing but itself. It is published, and edges refuse any other input. A skill server in
-   * Node.js that is asked directly checks nothing: there the handler does.
+   * refers to nothing but itself. It is published, and any other input is refused, with 422
+   * `invalid_input`, before the handler is called.
    */
   readonly inputSchema?: Readonly<Record<string, unknown>>;
 }

@@ -8,6 +8,7 @@ import type { Decimal } from '../pricing.js';
 import type { Skill } from '../skill.js';
 import { Bars } from './bars.js';
 import { bill, type Ending, NO_USAGE } from './bill.js';
+import { type Contract, contractOf } from './contracts.js';
 import {
   budgetExceeded,
   executionNotFound,
@@ -101,6 +102,8 @@ interface Running {
 /** Runs executions in this process. */
 export class MemoryExecutions {
   readonly #skills = new Map<string, Skill>();
+  /** By skill: of those that say what they take. */
+  readonly #contracts = new Map<string, Contract>();
   readonly #limits: MemoryLimits;
   readonly #running = new Map<string, Running>();
   /** In the order of their ends. */
@@ -114,7 +117,7 @@ export class MemoryExecutions {
    * @param skills - What can be run.
    * @param limits - How much is held.
    * @param now - The monotonic clock, in ms.
-   * @throws TypeError - A skill has no handler, or two have the same id.
+   * @throws TypeError - A skill has no handler, or an `inputSchema` that is none; two have the same id.
    */
   constructor(
     skills: Iterable<Skill>,
@@ -127,6 +130,9 @@ export class MemoryExecutions {
         throw new TypeError(`two skills have the id ${JSON.stringify(skill.id)}`);
       }
       this.#skills.set(skill.id, skill);
+      if (skill.inputSchema !== null) {
+        this.#contracts.set(skill.id, contractOf(skill.id, skill.inputSchema));
+      }
     }
     this.#limits = limits;
     this.#now = now;
@@ -170,6 +176,7 @@ export class MemoryExecutions {
     if (skill === undefined) {
       throw skillNotFound();
     }
+    this.#contracts.get(skill.id)?.check(request.input);
     refuseBudget(skill, request.options.maxCost);
     const barred = this.#bars.has(request.executionId);
     if (this.#running.size >= this.#limits.maxRunning && !barred) {
