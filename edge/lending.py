@@ -18,7 +18,8 @@ from machpay.serve.responses import json_response
 from machpay.serve.schemas import LONGEST_TOKEN, MOST_STARTS, StreamToken
 
 _TO_READ: Final = frozenset({"execution_id", "expires_in"})
-_TO_START: Final = frozenset({"skill_id", "expires_in", "max_starts", "timeout"})
+_TO_START: Final = frozenset({"skill_id", "expires_in", "max_starts", "timeout", "max_cost_usd"})
+_OPTIONS: Final = ("timeout", "max_cost_usd")
 
 
 def tokens_route(executions: RedisExecutions, tokens: Tokens, access: Access) -> Route:
@@ -60,14 +61,14 @@ async def _to_start(
     if isinstance(starts, bool) or not isinstance(starts, int) or not 1 <= starts <= MOST_STARTS:
         raise _bad(f"'max_starts' must be 1 to {MOST_STARTS}.")
     try:
-        timeout = Options.of_body({key: body[key] for key in ("timeout",) if key in body}).timeout
+        options = Options.of_body({key: body[key] for key in _OPTIONS if key in body})
     except ValueError as error:
         raise _bad(str(error)) from None
     skill_id = body["skill_id"]
     skill = await executions.skill(skill_id) if isinstance(skill_id, str) else None
     if skill is None:
         raise ApiError(404, "skill_not_found", "There is no such skill.")
-    return await tokens.to_start(caller.account, skill, lasts, starts, timeout)
+    return await tokens.to_start(caller.account, skill, lasts, starts, options)
 
 
 def _refuse_unknown(body: dict[str, Any], known: frozenset[str]) -> None:

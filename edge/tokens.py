@@ -9,12 +9,14 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final
 
 import jwt
 from msgspec import UNSET
 
 from edge.executions import reachable
+from machpay._options import Options
 from machpay.serve.callers import Token
 from machpay.serve.executions import (
     ApiError,
@@ -81,7 +83,7 @@ class Tokens:
         return StreamToken(token=token, expires_at=int(until * 1000), execution_id=execution_id)
 
     async def to_start(
-        self, account: str, skill: SkillInfo, lasts: float, max_starts: int, longest: float | None
+        self, account: str, skill: SkillInfo, lasts: float, max_starts: int, options: Options
     ) -> StreamToken:
         """Make a token that starts a skill, and reads and cancels what it started.
 
@@ -91,7 +93,7 @@ class Tokens:
             lasts: For how long it starts, in s. It reads longer: until the last execution that it
                 started must have ended, and some more.
             max_starts: How many executions it starts.
-            longest: The longest that each may run, in s; ``None`` leaves that to the skill.
+            options: The longest that each may run, and the most that it may cost.
 
         Raises:
             Unavailable: As for :meth:`to_read`.
@@ -103,14 +105,16 @@ class Tokens:
             "until": until,
             "skill": skill.id,
             "max": max_starts,
-            "timeout": longest,
+            "timeout": options.timeout,
+            "cost": None if options.max_cost_usd is None else f"{options.max_cost_usd:f}",
         }
         return StreamToken(
             token=await self._sign(claims),
             expires_at=int(until * 1000),
             skill_id=skill.id,
             max_starts=max_starts,
-            timeout=UNSET if longest is None else longest,
+            timeout=UNSET if options.timeout is None else options.timeout,
+            max_cost_usd=UNSET if options.max_cost_usd is None else options.max_cost_usd,
         )
 
     async def read(self, text: str) -> Token | None:
@@ -219,6 +223,7 @@ def _checked(text: str, keys: Iterable[bytes]) -> Token | None:
             skill_id=claims.get("skill", ""),
             max_starts=claims.get("max", 1),
             timeout=claims.get("timeout"),
+            max_cost_usd=None if claims.get("cost") is None else Decimal(claims["cost"]),
             starts_until=claims.get("until", 0.0),
         )
     return None

@@ -19,7 +19,7 @@ from machpay._answers import (
     read_usage,
 )
 from machpay._config import Config
-from machpay._options import Options
+from machpay._options import Usd, options
 from machpay._requests import (
     cancel_request,
     create_request,
@@ -137,6 +137,7 @@ class Skills:
         execution_id: str | None = None,
         timeout: float | None = None,
         cancel_after: float | None = None,
+        max_cost_usd: Usd | None = None,
     ) -> Stream:
         """Run a skill and stream its output. Nothing is sent before the stream is read.
 
@@ -151,6 +152,8 @@ class Skills:
             timeout: The longest the execution may run, in s; the skill's own limit holds as well.
             cancel_after: For how long nobody may be reading before the execution is cancelled, in s
                 (1 to 86400). When left out, it goes on without a reader.
+            max_cost_usd: It is ended, with ``error budget_exceeded``, before it costs more. A number or
+                a decimal string, more than 0.
 
         Raises:
             TypeError: ``input`` is not a mapping of JSON values.
@@ -162,7 +165,7 @@ class Skills:
             self._http.max_retries,
             idempotency_key=idempotency_key,
             execution_id=execution_id,
-            options=Options(timeout=timeout, cancel_after=cancel_after),
+            options=options(timeout, cancel_after, max_cost_usd),
         )
         return Stream(self._http, session)
 
@@ -175,6 +178,7 @@ class Skills:
         execution_id: str | None = None,
         timeout: float | None = None,
         cancel_after: float | None = None,
+        max_cost_usd: Usd | None = None,
     ) -> Result:
         """Run a skill and wait for its whole output.
 
@@ -185,6 +189,7 @@ class Skills:
             execution_id: As for :meth:`stream`.
             timeout: As for :meth:`stream`.
             cancel_after: As for :meth:`stream`.
+            max_cost_usd: As for :meth:`stream`.
 
         Raises:
             StreamError: It could not be started, it failed, or its stream was lost for good.
@@ -198,6 +203,7 @@ class Skills:
             execution_id=execution_id,
             timeout=timeout,
             cancel_after=cancel_after,
+            max_cost_usd=max_cost_usd,
         )
         with stream:
             return stream.result()
@@ -266,6 +272,7 @@ class Executions:
         execution_id: str | None = None,
         timeout: float | None = None,
         cancel_after: float | None = None,
+        max_cost_usd: Usd | None = None,
     ) -> Started:
         """Start an execution in the background: nothing has to read it.
 
@@ -276,6 +283,7 @@ class Executions:
             execution_id: As there.
             timeout: As there.
             cancel_after: As there.
+            max_cost_usd: As there.
 
         Raises:
             StreamError: It could not be started.
@@ -287,7 +295,7 @@ class Executions:
             input,
             idempotency_key=idempotency_key,
             execution_id=execution_id,
-            options=Options(timeout=timeout, cancel_after=cancel_after),
+            options=options(timeout, cancel_after, max_cost_usd),
         )
         return read_started(self._http.call(create_request(request)))
 
@@ -320,6 +328,7 @@ class Tokens:
         expires_in: float | None = None,
         max_starts: int | None = None,
         timeout: float | None = None,
+        max_cost_usd: Usd | None = None,
     ) -> StreamToken:
         """Make a token that reads one execution, or that starts one skill.
 
@@ -331,6 +340,7 @@ class Tokens:
             max_starts: How many executions it starts (1 to 1000). With 1, the default, whatever its
                 bearer repeats is the same execution.
             timeout: The longest that each of them may run, in s; the skill's own limit holds as well.
+            max_cost_usd: The most that each of them may cost.
 
         Raises:
             ExecutionNotFound: There is no such execution of this account.
@@ -344,5 +354,6 @@ class Tokens:
             expires_in=expires_in,
             max_starts=max_starts,
             timeout=timeout,
+            max_cost_usd=max_cost_usd,
         )
         return read_token(self._http.call(request))

@@ -111,6 +111,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """
         return timeout if self.timeout is None else min(timeout, float(self.timeout))
 
+    def cap(self, most: Decimal) -> Decimal:
+        """Return the most the execution may cost, in USD.
+
+        Args:
+            most: The most that any of its kind may cost, in USD.
+        """
+        return most if self.max_cost_usd is None else min(most, self.max_cost_usd)
+
+
+def options(timeout: float | None, cancel_after: float | None, max_cost_usd: Usd | None) -> Options:
+    """Make the options of what callers give.
+
+    Args:
+        timeout: As for :class:`Options`.
+        cancel_after: As for :class:`Options`.
+        max_cost_usd: As :func:`max_cost` reads it.
+
+    Raises:
+        ValueError: As for :class:`Options`.
+    """
+    cost = None if max_cost_usd is None else max_cost(max_cost_usd)
+    return Options(timeout=timeout, cancel_after=cancel_after, max_cost_usd=cost)
+
 
 def max_cost(value: object) -> Decimal:
     """Read a ``max_cost_usd``.

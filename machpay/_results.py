@@ -147,6 +147,7 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
         skill_id: The skill that it starts, if it is for one.
         max_starts: How many executions it starts.
         timeout: The longest that each of them may run, in s, if that was asked for.
+        max_cost_usd: The most that each of them may cost, if that was asked for.
     """
 
     token: str
@@ -155,6 +156,7 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
     skill_id: str | None = None
     max_starts: int | None = None
     timeout: float | None = None
+    max_cost_usd: Decimal | None = None
 
     def __repr__(self) -> str:
         """Show all but the token."""

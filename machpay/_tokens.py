@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from machpay._options import Options
+from machpay._options import Usd, options
 from machpay._requests import JSON_HEADERS, Request, checked_execution_id, checked_skill_id
 
 EXPIRES_IN: Final = (1.0, 86_400.0)
@@ -24,6 +24,7 @@ def token_request(
     expires_in: float | None,
     max_starts: int | None,
     timeout: float | None,
+    max_cost_usd: Usd | None = None,
 ) -> Request:
     """Build the request that makes a stream token.
 
@@ -33,6 +34,7 @@ def token_request(
         expires_in: For how long, in s.
         max_starts: How many executions it starts.
         timeout: The longest that each of them may run, in s.
+        max_cost_usd: The most that each of them may cost, in USD.
 
     Raises:
         ValueError: Not one of the two ids, an option of the other kind of token, or a value that
@@ -42,12 +44,14 @@ def token_request(
         raise ValueError("a token is either for an execution_id or for a skill_id")
     body: dict[str, Any]
     if execution_id is not None:
-        if (max_starts, timeout) != (None, None):
-            raise ValueError("max_starts and timeout go with a skill_id: nothing else is started")
+        if (max_starts, timeout, max_cost_usd) != (None, None, None):
+            raise ValueError(
+                "max_starts, timeout and max_cost_usd go with a skill_id: nothing else is started"
+            )
         body = {"execution_id": checked_execution_id(execution_id)}
     elif skill_id is not None:
         checked_skill_id(skill_id)
-        body = {"skill_id": skill_id, **Options(timeout=timeout).body()}
+        body = {"skill_id": skill_id, **options(timeout, None, max_cost_usd).body()}
     if expires_in is not None:
         body["expires_in"] = _within("expires_in", expires_in, EXPIRES_IN, int, float)
     if max_starts is not None:

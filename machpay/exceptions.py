@@ -10,7 +10,9 @@
      |    +-- SkillNotFound            skill_not_found
      |    +-- ExecutionNotFound        execution_not_found
      |    +-- IdempotencyMismatch      idempotency_mismatch
-     |    +-- RateLimited              rate_limited: has retry_after
+     |    +-- RateLimited              rate_limited, too_many_executions, too_many_starts: has retry_after
+     |    +-- InsufficientCredit       insufficient_credit
+     |    +-- BudgetExceeded           budget_exceeded
      |    +-- Unavailable              unavailable, draining, overloaded: has retry_after
      |    +-- Cancelled                cancelled
      |    +-- TimedOut                 timeout, idle_timeout
@@ -27,9 +29,11 @@ Every other code, a skill author's own say, is a ``StreamError`` itself: ``error
 from typing import Any, Final, TypeVar
 
 __all__ = [
+    "BudgetExceeded",
     "Cancelled",
     "ExecutionNotFound",
     "IdempotencyMismatch",
+    "InsufficientCredit",
     "InvalidRequest",
     "LogLost",
     "MachPayError",
@@ -122,6 +126,17 @@ class RateLimited(StreamError):
     """The account has too much running, or starts too often. ``retry_after`` says when to go on."""
 
 
+class InsufficientCredit(StreamError):
+    """The account's credit does not cover what the execution may cost: nothing was started."""
+
+
+class BudgetExceeded(StreamError):
+    """The execution would have cost more than its ``max_cost_usd``; what was delivered is paid.
+
+    With a ``status`` (422), the skill's base price alone is more: nothing was started.
+    """
+
+
 class Unavailable(StreamError):
     """The server can't do this right now. ``retry_after`` says when to try again."""
 
@@ -166,6 +181,10 @@ _BY_CODE: Final[dict[str, type[StreamError]]] = {
     "execution_not_found": ExecutionNotFound,
     "idempotency_mismatch": IdempotencyMismatch,
     "rate_limited": RateLimited,
+    "too_many_executions": RateLimited,
+    "too_many_starts": RateLimited,
+    "insufficient_credit": InsufficientCredit,
+    "budget_exceeded": BudgetExceeded,
     "unavailable": Unavailable,
     "draining": Unavailable,
     "overloaded": Unavailable,

@@ -19,6 +19,7 @@ from machpay.cli.starting import (
     Id,
     IdempotencyKey,
     Input,
+    MaxCost,
     SkillId,
     Timeout,
 )
@@ -154,6 +155,7 @@ def create(
     idempotency_key: IdempotencyKey = None,
     timeout: Timeout = None,
     cancel_after: CancelAfter = None,
+    max_cost: MaxCost = None,
 ) -> int:
     """Start an execution in the background, and print its id.
 
@@ -170,6 +172,7 @@ def create(
         execution_id=execution_id,
         timeout=timeout,
         cancel_after=cancel_after,
+        max_cost_usd=max_cost,
     )
     if screen.as_json:
         screen.document(_present(started))

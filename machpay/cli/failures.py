@@ -25,6 +25,8 @@ _HINTS: Final = {
     "execution_not_found": "It may have expired: a log is kept for an hour or so after its end.",
     "invalid_input": "`machpay skills SKILL` says what it takes.",
     "idempotency_mismatch": "That key, or id, was used for another start: take a new one.",
+    "budget_exceeded": "--max-cost says what it may cost; what was delivered is paid.",
+    "insufficient_credit": "Whoever runs the server grants credit: `python -m ops credits grant`.",
     "queue_timeout": "`machpay skills` tells which skills have a live worker.",
     "unauthorized": _KEY,
     "forbidden": _KEY,

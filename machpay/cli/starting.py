@@ -62,6 +62,15 @@ CancelAfter = Annotated[
         show_default=False,
     ),
 ]
+MaxCost = Annotated[
+    str | None,
+    typer.Option(
+        "--max-cost",
+        metavar="USD",
+        help="End it before it costs more than so much: 0.05, say.",
+        show_default=False,
+    ),
+]
 
 
 @command
@@ -73,6 +82,7 @@ def stream(
     idempotency_key: IdempotencyKey = None,
     timeout: Timeout = None,
     cancel_after: CancelAfter = None,
+    max_cost: MaxCost = None,
 ) -> int:
     """Run a skill and show its output as it comes.
 
@@ -93,6 +103,7 @@ def stream(
         execution_id=execution_id,
         timeout=timeout,
         cancel_after=cancel_after,
+        max_cost_usd=max_cost,
     )
     view = JsonView(session.screen) if session.screen.as_json else LiveView(session.screen)
     return _read(session, started, view).told(session.screen)
@@ -107,6 +118,7 @@ def run(
     idempotency_key: IdempotencyKey = None,
     timeout: Timeout = None,
     cancel_after: CancelAfter = None,
+    max_cost: MaxCost = None,
 ) -> int:
     """Run a skill and print its whole output at the end.
 
@@ -126,6 +138,7 @@ def run(
         execution_id=execution_id,
         timeout=timeout,
         cancel_after=cancel_after,
+        max_cost_usd=max_cost,
     )
     view = WholeView(session.screen)
     outcome = _read(session, started, view)

@@ -57,6 +57,15 @@ def token(
             show_default=False,
         ),
     ] = None,
+    max_cost: Annotated[
+        str | None,
+        typer.Option(
+            "--max-cost",
+            metavar="USD",
+            help="The most that each of them may cost.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Make a stream token, and print it: for one skill, or for one execution.
 
@@ -77,6 +86,7 @@ def token(
         expires_in=expires_in,
         max_starts=max_starts,
         timeout=timeout,
+        max_cost_usd=max_cost,
     )
     if screen.as_json:
         # As the server has it: what it has not got is left out.

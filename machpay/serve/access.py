@@ -137,6 +137,8 @@ def narrowed(asked: StartRequest, token: Token | None) -> StartRequest:
     options = asked.options
     if token.timeout is not None:
         options = structs.replace(options, timeout=options.limit(token.timeout))
+    if token.max_cost_usd is not None:
+        options = structs.replace(options, max_cost_usd=options.cap(token.max_cost_usd))
     return structs.replace(asked, idempotency_key=key, options=options, token=token)
 
 

@@ -1,6 +1,7 @@
 """Who makes a request: an account, or whoever it lent a stream token to."""
 
 from collections.abc import Mapping, MutableMapping
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         skill_id: The skill that it starts; empty when it reads.
         max_starts: How many executions it starts. It may read and cancel those, too.
         timeout: The longest that each of them may run, in s; ``None`` leaves that to the skill.
+        max_cost_usd: The most that each of them may cost, in USD; ``None`` does not limit it.
         starts_until: When it starts nothing more, in s since the epoch.
     """
 
@@ -27,6 +29,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     skill_id: str = ""
     max_starts: int = 1
     timeout: float | None = None
+    max_cost_usd: Decimal | None = None
     starts_until: float = 0.0
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from machpay._options import CANCEL_AFTER
+from machpay._options import CANCEL_AFTER, MAX_COST, MAX_COST_PATTERN
 from machpay._tokens import EXPIRES_IN, MAX_STARTS
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
 from machpay.pricing import Pricing
@@ -33,6 +33,10 @@ from machpay.serve.overview import (
 
 _T = TypeVar("_T")
 _Maybe: TypeAlias = _T | UnsetType
+_MaxCost: TypeAlias = (
+    Annotated[float, Meta(ge=float(MAX_COST[0]), le=float(MAX_COST[1]))]
+    | Annotated[str, Meta(pattern=MAX_COST_PATTERN)]
+)
 
 LONGEST_TOKEN: Final = EXPIRES_IN[1]
 """The longest that a stream token may read, or start, in s."""
@@ -64,11 +68,14 @@ class Start(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         timeout: The longest the execution may run, in s. The skill's own limit holds as well: the
             shorter one counts.
         on_disconnect: What becomes of it without a reader. ``"continue"``, the default: it goes on.
+        max_cost_usd: It ends with ``error budget_exceeded`` before it costs more, in USD: a number, or
+            the same as a decimal string.
     """
 
     input: _Maybe[dict[str, Any]] = UNSET
     timeout: _Maybe[Annotated[float, Meta(gt=0)]] = UNSET
     on_disconnect: _Maybe[Literal["continue"] | CancelAfter] = UNSET
+    max_cost_usd: _Maybe[_MaxCost] = UNSET
 
 
 class NamedStart(Start, forbid_unknown_fields=True, kw_only=True):
@@ -79,6 +86,7 @@ class NamedStart(Start, forbid_unknown_fields=True, kw_only=True):
         input: As for ``Start``.
         timeout: As for ``Start``.
         on_disconnect: As for ``Start``.
+        max_cost_usd: As for ``Start``.
     """
 
     skill_id: Annotated[str, Meta(min_length=1)]
@@ -125,12 +133,14 @@ class StartToken(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         max_starts: How many executions it starts. With 1, the default, whatever its bearer repeats is
             the same execution.
         timeout: The longest that each of them may run, in s.
+        max_cost_usd: The most that each of them may cost, in USD, as for ``Start``.
     """
 
     skill_id: str
     expires_in: _Maybe[Annotated[float, Meta(ge=1, le=LONGEST_TOKEN)]] = UNSET
     max_starts: _Maybe[Annotated[int, Meta(ge=1, le=MOST_STARTS)]] = UNSET
     timeout: _Maybe[Annotated[float, Meta(gt=0)]] = UNSET
+    max_cost_usd: _Maybe[_MaxCost] = UNSET
 
 
 class StreamToken(msgspec.Struct, kw_only=True):
@@ -143,6 +153,7 @@ class StreamToken(msgspec.Struct, kw_only=True):
         skill_id: The skill that it starts.
         max_starts: How many executions it starts.
         timeout: The longest that each of them may run, in s.
+        max_cost_usd: The most that each of them may cost, in USD.
     """
 
     token: str
@@ -151,6 +162,7 @@ class StreamToken(msgspec.Struct, kw_only=True):
     skill_id: _Maybe[str] = UNSET
     max_starts: _Maybe[int] = UNSET
     timeout: _Maybe[float] = UNSET
+    max_cost_usd: _Maybe[Decimal] = UNSET
 
 
 class Cancelled(msgspec.Struct):

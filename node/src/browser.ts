@@ -7,9 +7,11 @@
 export { Executions, MachPay, Skills, Tokens } from './client.js';
 export type { MachPayOptions } from './config.js';
 export {
+  BudgetExceeded,
   Cancelled,
   ExecutionNotFound,
   IdempotencyMismatch,
+  InsufficientCredit,
   InvalidRequest,
   LogLost,
   MachPayError,

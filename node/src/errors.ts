@@ -71,8 +71,17 @@ export class IdempotencyMismatch extends StreamError {}
 /** `unauthorized`, `forbidden`: there is no API key, or it does not do. */
 export class Unauthorized extends StreamError {}
 
-/** `rate_limited`: too many requests, or too many executions at once. */
+/** `rate_limited`, `too_many_executions`, `too_many_starts`: too much at once, or too often. */
 export class RateLimited extends StreamError {}
+
+/** `insufficient_credit`: the account's credit does not cover what it may cost; nothing was started. */
+export class InsufficientCredit extends StreamError {}
+
+/**
+ * `budget_exceeded`: it would have cost more than its `maxCostUsd`; what was delivered is paid. With a
+ * `status` (422), the skill's base price alone is more: nothing was started.
+ */
+export class BudgetExceeded extends StreamError {}
 
 /** `unavailable`, `draining`, `overloaded`: the server can't serve this now. */
 export class Unavailable extends StreamError {}
@@ -118,6 +127,9 @@ const KINDS: readonly (readonly [Kind, string, ...string[]])[] = [
   [IdempotencyMismatch, 'IdempotencyMismatch', 'idempotency_mismatch'],
   [Unauthorized, 'Unauthorized', 'unauthorized', 'forbidden', 'http_401', 'http_403'],
   [RateLimited, 'RateLimited', 'rate_limited', 'http_429'],
+  [RateLimited, 'RateLimited', 'too_many_executions', 'too_many_starts'],
+  [InsufficientCredit, 'InsufficientCredit', 'insufficient_credit'],
+  [BudgetExceeded, 'BudgetExceeded', 'budget_exceeded'],
   [Unavailable, 'Unavailable', 'unavailable', 'draining', 'overloaded'],
   [Unavailable, 'Unavailable', 'http_502', 'http_503', 'http_504'],
   [Cancelled, 'Cancelled', 'cancelled'],

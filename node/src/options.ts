@@ -32,6 +32,11 @@ export interface StartOptions extends CallOptions {
    * it goes on without a reader.
    */
   readonly cancelAfter?: number | undefined;
+  /**
+   * The execution ends with `budget_exceeded` before it costs more, in USD: a number, or the same as a
+   * decimal string, more than 0.
+   */
+  readonly maxCostUsd?: number | string | undefined;
 }
 
 /** What reading an execution takes. */
@@ -74,6 +79,8 @@ export interface ReadTokenOptions extends AnyTokenOptions {
   readonly maxStarts?: undefined;
   /** It starts nothing. */
   readonly timeout?: undefined;
+  /** It starts nothing. */
+  readonly maxCostUsd?: undefined;
 }
 
 /** A stream token that starts one skill, and reads and cancels what it started. */
@@ -89,6 +96,8 @@ export interface StartTokenOptions extends AnyTokenOptions {
   readonly maxStarts?: number | undefined;
   /** The longest that each of them may run; the skill's own limit holds as well. */
   readonly timeout?: number | undefined;
+  /** The most that each of them may cost, in USD, as for a start. */
+  readonly maxCostUsd?: number | string | undefined;
 }
 
 /** What a stream token takes: it is for one execution or for one skill. */

@@ -13,7 +13,7 @@ export interface Prices {
 const NAMES = ['baseUsd', 'perTokenUsd', 'perSecondUsd'] as const;
 
 /** How many digits of a cost follow the point: 1e-9 USD. */
-const PLACES = 9;
+export const PLACES = 9;
 
 /** Past it a price is a mistake, and its digits would fill the memory. */
 const MAX_EXPONENT = 400;
@@ -61,6 +61,26 @@ export class Decimal {
     return new Decimal(this.#units * BigInt(integer), this.#places);
   }
 
+  /** Less than 0, 0 or more than 0, as this is less than another one, the same, or more. */
+  compare(other: Decimal): number {
+    const places = Math.max(this.#places, other.#places);
+    const [one, two] = [this.#unitsAt(places), other.#unitsAt(places)];
+    return one < two ? -1 : Number(one > two);
+  }
+
+  /** What is left of this without another one; 0 when that is more. */
+  less(other: Decimal): Decimal {
+    const places = Math.max(this.#places, other.#places);
+    const left = this.#unitsAt(places) - other.#unitsAt(places);
+    return new Decimal(left > 0n ? left : 0n, places);
+  }
+
+  /** How often another one, more than 0, goes into this, in whole. */
+  wholeTimes(other: Decimal): bigint {
+    const places = Math.max(this.#places, other.#places);
+    return this.#unitsAt(places) / other.#unitsAt(places);
+  }
+
   /** Divide by a thousand: milliseconds are billed by the second. */
   overThousand(): Decimal {
     return new Decimal(this.#units, this.#places + 3);
@@ -82,6 +102,16 @@ export class Decimal {
     return new Decimal(up ? quotient + 1n : quotient, places);
   }
 
+  /**
+   * Leave off what follows.
+   *
+   * @param places - How many digits may follow the point.
+   */
+  cutTo(places: number): Decimal {
+    const over = this.#places - places;
+    return over <= 0 ? this : new Decimal(this.#units / 10n ** BigInt(over), places);
+  }
+
   /** Write it as JSON has numbers, without an exponent and without zeros at the end. */
   toString(): string {
     const digits = this.#units.toString().padStart(this.#places + 1, '0');
@@ -94,6 +124,9 @@ export class Decimal {
     return this.#units * 10n ** BigInt(places - this.#places);
   }
 }
+
+/** 0 USD. */
+export const NOTHING = new Decimal(0n);
 
 /** A skill's price. */
 export class Pricing {
@@ -121,18 +154,38 @@ export class Pricing {
    *
    * @param tokens - Output tokens.
    * @param milliseconds - The execution's billed time.
+   * @param most - What it may cost at most, in USD.
    */
-  cost(tokens: number, milliseconds: number): Decimal {
-    return this.baseUsd
-      .plus(this.perTokenUsd.times(tokens))
+  cost(tokens: number, milliseconds: number, most?: Decimal): Decimal {
+    const cost = this.#without(tokens)
       .plus(this.perSecondUsd.times(milliseconds).overThousand())
       .rounded(PLACES);
+    return most !== undefined && cost.compare(most) > 0 ? most : cost;
+  }
+
+  /**
+   * Compute for how long so many tokens cost no more than so much.
+   *
+   * @param tokens - Output tokens.
+   * @param most - In USD.
+   * @returns In ms; `Infinity` when time costs nothing.
+   */
+  lasts(tokens: number, most: Decimal): number {
+    const perMillisecond = this.perSecondUsd.overThousand();
+    if (perMillisecond.compare(NOTHING) === 0) {
+      return Infinity;
+    }
+    return Number(most.less(this.#without(tokens)).wholeTimes(perMillisecond));
+  }
+
+  #without(tokens: number): Decimal {
+    return this.baseUsd.plus(this.perTokenUsd.times(tokens));
   }
 }
 
 function usd(name: string, value: number | string | undefined): Decimal {
   if (value === undefined) {
-    return new Decimal(0n);
+    return NOTHING;
   }
   const price = Decimal.parse(value);
   if (price === null) {

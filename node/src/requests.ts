@@ -1,5 +1,6 @@
 /** The client's HTTP requests. Pure: nothing here does I/O. */
 
+import { AMOUNT, maxCost } from './cap.js';
 import type { StartOptions, TokenOptions, UsageOptions } from './options.js';
 import { checkedChosenId, checkedExecutionId } from './position.js';
 
@@ -139,12 +140,14 @@ export function usageRequest({ from, to, skillId, groupBy }: UsageOptions): Requ
  * cannot be what it says.
  */
 export function tokenRequest(options: TokenOptions): Request {
-  const { executionId, skillId, expiresIn, maxStarts, timeout } = options;
+  const { executionId, skillId, expiresIn, maxStarts, timeout, maxCostUsd } = options;
   if ((executionId === undefined) === (skillId === undefined)) {
     throw new TypeError('a token is either for an executionId or for a skillId');
   }
-  if (executionId !== undefined && (maxStarts ?? timeout) !== undefined) {
-    throw new TypeError('maxStarts and timeout go with a skillId: nothing else is started');
+  if (executionId !== undefined && (maxStarts ?? timeout ?? maxCostUsd) !== undefined) {
+    throw new TypeError(
+      'maxStarts, timeout and maxCostUsd go with a skillId: nothing else is started',
+    );
   }
   if (skillId !== undefined) {
     checkedSkillId(skillId);
@@ -153,7 +156,7 @@ export function tokenRequest(options: TokenOptions): Request {
   const most = within('maxStarts', maxStarts, MAX_STARTS, Number.isInteger);
   const body =
     executionId === undefined
-      ? { skill_id: skillId, ...bodyOptions({ timeout }), max_starts: most }
+      ? { skill_id: skillId, ...bodyOptions({ timeout, maxCostUsd }), max_starts: most }
       : { execution_id: checkedExecutionId(executionId) };
   return {
     method: 'POST',
@@ -201,7 +204,8 @@ function checkInput(input: unknown): void {
 function bodyOptions({
   timeout,
   cancelAfter,
-}: Pick<StartOptions, 'timeout' | 'cancelAfter'>): Record<string, unknown> {
+  maxCostUsd,
+}: Pick<StartOptions, 'timeout' | 'cancelAfter' | 'maxCostUsd'>): Record<string, unknown> {
   const [low, high] = CANCEL_AFTER;
   // Number.isFinite and not isFinite: a text is no number of seconds.
   if (timeout !== undefined && !(Number.isFinite(timeout) && timeout > 0)) {
@@ -211,9 +215,14 @@ function bodyOptions({
   if (cancelAfter !== undefined && !(inRange && cancelAfter >= low && cancelAfter <= high)) {
     throw new TypeError(`'cancelAfter' must be ${low} to ${high} seconds`);
   }
+  const most = maxCostUsd === undefined ? undefined : maxCost(maxCostUsd);
+  if (most === null) {
+    throw new TypeError(`'maxCostUsd' must be ${AMOUNT}`);
+  }
   return {
     ...(timeout === undefined ? {} : { timeout }),
     ...(cancelAfter === undefined ? {} : { on_disconnect: { cancel_after: cancelAfter } }),
+    ...(most === undefined ? {} : { max_cost_usd: most.toString() }),
   };
 }
 

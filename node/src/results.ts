@@ -45,6 +45,8 @@ export interface StreamToken {
   readonly maxStarts: number | null;
   /** The longest that each of them may run, in s, if that was asked for. */
   readonly timeout: number | null;
+  /** The most that each of them may cost, in USD, if that was asked for. */
+  readonly maxCostUsd: number | null;
 }
 
 /** A skill's price, in USD. */
@@ -219,6 +221,7 @@ export function readToken(body: JsonObject): StreamToken {
     skillId: nullable(body, 'skill_id', 'string'),
     maxStarts: nullable(body, 'max_starts', 'integer'),
     timeout: nullable(body, 'timeout', 'number'),
+    maxCostUsd: nullable(body, 'max_cost_usd', 'number'),
   };
 }
 

@@ -3,6 +3,7 @@
 import { MachPayError } from './errors.js';
 import { Decimal, type Prices, Pricing } from './pricing.js';
 import type { ServeOptions, SkillServer } from './serve/server.js';
+import type { Tokenizer } from './serve/tokens.js';
 
 /** What a {@link Chunk} may have beside its text. */
 export interface ChunkOptions {
@@ -140,9 +141,16 @@ export interface SkillOptions {
   /** The most UTF-8 bytes of text an execution may deliver; by default 16 MiB. */
   readonly maxOutputBytes?: number;
   /**
+   * Counts the output tokens of a text, where the handler reports none; when left out, they are
+   * estimated, one per 4 characters. It gets the text in pieces that end where a word ends (a letter,
+   * and white space after it), of at most 8192 characters, and its counts add up: those of BPE
+   * tokenizers are exact so. An integer from 0 to 2**53 - 1; anything else is a `skill_error`.
+   */
+  readonly tokenizer?: (text: string) => number;
+  /**
    * What the handler takes: a JSON Schema (2020-12) with `type: 'object'`, at most 64 KiB of JSON that
-   * refers to nothing but itself. It is published, and edges refuse any other input. A skill server in
-   * Node.js that is asked directly checks nothing: there the handler does.
+   * refers to nothing but itself. It is published, and any other input is refused, with 422
+   * `invalid_input`, before the handler is called.
    */
   readonly inputSchema?: Readonly<Record<string, unknown>>;
 }
@@ -158,6 +166,7 @@ const KEYS: ReadonlySet<string> = new Set([
   'idleTimeout',
   'queueTimeout',
   'maxOutputBytes',
+  'tokenizer',
   'inputSchema',
 ] satisfies (keyof SkillOptions)[]);
 
@@ -190,6 +199,8 @@ export class Skill {
   readonly idleTimeout: number;
   readonly queueTimeout: number;
   readonly maxOutputBytes: number;
+  /** `null` when tokens are estimated. */
+  readonly tokenizer: Tokenizer | null;
   /** `null` when it takes any input. */
   readonly inputSchema: Readonly<Record<string, unknown>> | null;
   #handler: Handler | null = null;
@@ -224,6 +235,10 @@ export class Skill {
     this.idleTimeout = this.#limit('idleTimeout', options.idleTimeout ?? 300);
     this.queueTimeout = this.#limit('queueTimeout', options.queueTimeout ?? 300);
     this.maxOutputBytes = this.#limit('maxOutputBytes', options.maxOutputBytes ?? 16 * MIB);
+    this.tokenizer = options.tokenizer ?? null;
+    if (this.tokenizer !== null && typeof this.tokenizer !== 'function') {
+      throw new TypeError(`skill '${id}': tokenizer is a function, not ${shown(this.tokenizer)}`);
+    }
     this.inputSchema = this.#schema(options.inputSchema);
   }
 

@@ -222,7 +222,7 @@ def exercise(call: Caller) -> None:
 
 
 BROUGHT_ABOUT = {
-    *("bad_request", "not_supported", "bad_cursor", "forbidden", "skill_not_found"),
+    *("bad_request", "bad_cursor", "forbidden", "skill_not_found"),
     *("execution_not_found", "body_too_large", "idempotency_mismatch", "invalid_input"),
 }
 

@@ -15,6 +15,7 @@ NAMES = {
     "executionId": "execution_id",
     "idempotencyKey": "idempotency_key",
     "cancelAfter": "cancel_after",
+    "maxCostUsd": "max_cost_usd",
     "groupBy": "group_by",
     "expiresIn": "expires_in",
     "maxStarts": "max_starts",

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from machpay._answers import read_execution, read_started
-from machpay._options import Options
+from machpay._options import Options, options
 from machpay._requests import (
     background_request,
     is_repeated,
@@ -118,8 +118,8 @@ def test_a_key_that_is_no_header_value(key):
         start_request("s", {}, idempotency_key=key)
 
 
-OPTIONS = Options(timeout=5, cancel_after=30)
-ON_WIRE = {"timeout": 5.0, "on_disconnect": {"cancel_after": 30.0}}
+OPTIONS = options(5, 30, 0.05)
+ON_WIRE = {"timeout": 5.0, "on_disconnect": {"cancel_after": 30.0}, "max_cost_usd": "0.05"}
 
 
 def test_a_start_under_a_chosen_id():

@@ -19,13 +19,8 @@ def test_a_skill_is_listed_with_what_it_takes(serve: Serve) -> None:
 
 
 @pytest.fixture
-def counted() -> Gates:
-    return Gates()
-
-
-@pytest.fixture
-def server(counted: Gates) -> Any:
-    with serving(create_app([strict(counted)])) as served:
+def server(serve: Serve) -> Any:
+    with serve(skills=["strict"]) as served:
         yield served
 
 
@@ -36,7 +31,7 @@ STARTS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-def test_wrong_input_is_refused_by_every_start(server: Server, counted: Gates) -> None:
+def test_wrong_input_is_refused_by_every_start(server: Server, gates: Gates) -> None:
     for method, path, more in STARTS:
         body = {"input": {"prompt": "x", "words": "secret"}, **more}
         refused = server.http.request(method, path, json=body)
@@ -51,16 +46,16 @@ def test_wrong_input_is_refused_by_every_start(server: Server, counted: Gates) -
     assert (posted.status_code, posted.json()["error"]["code"]) == (422, "invalid_input")
     assert posted.json()["error"]["message"] == "input.prompt is required."
     assert server.http.get("/v1/executions/mine").status_code == 404
-    assert counted.runs == 0
+    assert gates.runs == 0
 
 
 def test_an_event_source_is_told_and_what_it_sends_is_read_by_the_schema(
-    server: Server, counted: Gates
+    server: Server, gates: Gates
 ) -> None:
     refused = server.http.get("/api/stream?prompt=x&words=many")
     assert refused.status_code == 200
     assert 'event: error\ndata: {"code":"invalid_input"' in refused.text
-    assert counted.runs == 0
+    assert gates.runs == 0
     answer = server.http.get("/api/stream?prompt=12&words=12&tags=a&tags=2&other=3")
     text = check(answer.content, unnamed=True)[1].data["text"]
     assert json.loads(text) == {"prompt": "12", "words": 12, "tags": ["a", "2"], "other": "3"}

@@ -16,8 +16,9 @@
 import { ApiError, badRequest, skillNotFound } from './errors.js';
 import type { Exchange } from './exchange.js';
 import { cursorOf, ORIGIN } from './ids.js';
-import type { MemoryExecutions } from './memory.js';
+import type { MemoryExecutions, SkillInfo } from './memory.js';
 import { NO_OPTIONS } from './options.js';
+import { readQuery } from './query.js';
 import { type Form, TEXT, UNNAMED } from './reader.js';
 import {
   type BodyLimits,
@@ -111,17 +112,17 @@ export class Browser {
 
   async #readStart(exchange: Exchange): Promise<StartRequest> {
     const { query } = exchange;
-    let input: Record<string, unknown> = Object.fromEntries(
-      [...query].filter(([name]) => !OURS.has(name)),
-    );
+    const skill = this.#askedSkill(query.get('skill') ?? '');
+    const pairs = [...query].filter(([name]) => !OURS.has(name));
+    let input = readQuery(pairs, skill.input_schema);
     if (exchange.method === 'POST') {
       input = { ...input, ...(await readObject(exchange, this.#body)) };
     }
     const key = readIdempotencyKey(exchange);
-    return startRequest(this.#askedSkill(query.get('skill') ?? ''), input, NO_OPTIONS, { key });
+    return startRequest(skill.id, input, NO_OPTIONS, { key });
   }
 
-  #askedSkill(name: string): string {
+  #askedSkill(name: string): SkillInfo {
     const skills = name === '' ? this.#executions.skills() : [this.#executions.skill(name)];
     if (name === '' && skills.length !== 1) {
       throw badRequest('Name the skill: ?skill=... .');
@@ -130,6 +131,6 @@ export class Browser {
     if (skill === undefined) {
       throw skillNotFound();
     }
-    return skill.id;
+    return skill;
   }
 }

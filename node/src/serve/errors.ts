@@ -63,6 +63,17 @@ export function idempotencyMismatch(): ApiError {
   return new ApiError(422, 'idempotency_mismatch', message);
 }
 
+/** Refuses a start whose budget is less than what the skill costs in any case. */
+export function budgetExceeded(base: unknown, maxCost: unknown): ApiError {
+  const message = `The skill costs ${base} USD at least: more than the max_cost_usd of ${maxCost}.`;
+  return new ApiError(422, 'budget_exceeded', message);
+}
+
+/** Refuses input that is not what the skill takes. */
+export function invalidInput(message: string): ApiError {
+  return new ApiError(422, 'invalid_input', message);
+}
+
 /** Refuses what there is no room for now. */
 export function overloaded(running: number): ApiError {
   const message = `This server runs ${running} executions already.`;

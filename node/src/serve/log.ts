@@ -18,11 +18,8 @@ const CLAIM: Position = { attempt: 1, seq: 2 };
 const OVERHEAD = 250;
 
 /** The execution completed: what it used and what it cost. */
-export interface EndEvent {
+export interface EndEvent extends Usage {
   readonly event: 'end';
-  readonly tokensUsed: number;
-  readonly costUsd: Decimal;
-  readonly durationMs: number;
 }
 
 /** The execution ended without completing. */
@@ -31,6 +28,16 @@ export interface ErrorEvent {
   readonly code: string;
   readonly message: string;
   readonly retryable: boolean;
+}
+
+/** What an execution came to, at its end. */
+export interface Usage {
+  /** Output tokens that were delivered. */
+  readonly tokensUsed: number;
+  /** What is paid. */
+  readonly costUsd: Decimal;
+  /** From the call of the handler to the end, in ms. */
+  readonly durationMs: number;
 }
 
 /** One entry, as it goes to clients. */
@@ -57,6 +64,8 @@ export class Log {
   size = 0;
   /** Its terminal event, once it has one. */
   end: EndEvent | ErrorEvent | undefined;
+  /** What it came to, once it has ended. */
+  usage: Usage | undefined;
   /** When it ended, by the monotonic clock, in ms. */
   endedAt = 0;
   readonly #listeners = new Set<() => void>();
@@ -87,8 +96,9 @@ export class Log {
   }
 
   /** Appends the terminal event; returns about how many bytes of memory it takes. */
-  finish(ending: EndEvent | ErrorEvent): number {
+  finish(ending: EndEvent | ErrorEvent, usage: Usage): number {
     this.end = ending;
+    this.usage = usage;
     this.endedAt = performance.now();
     const { event, ...payload } = ending;
     const json =

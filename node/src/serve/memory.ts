@@ -7,7 +7,10 @@
 import type { Decimal } from '../pricing.js';
 import type { Skill } from '../skill.js';
 import { Bars } from './bars.js';
+import { bill, type Ending, NO_USAGE } from './bill.js';
+import { type Contract, contractOf } from './contracts.js';
 import {
+  budgetExceeded,
   executionNotFound,
   idempotencyMismatch,
   overloaded,
@@ -16,7 +19,7 @@ import {
 } from './errors.js';
 import { comparePositions, cursorOf, isChosenId, type Position } from './ids.js';
 import { report } from './journal.js';
-import { type EndEvent, type ErrorEvent, Log } from './log.js';
+import { type EndEvent, type ErrorEvent, Log, type Usage } from './log.js';
 import type { ChunkEvent } from './output.js';
 import { type Failed, type Outcome, Run } from './run.js';
 import type { StartRequest } from './starts.js';
@@ -99,6 +102,8 @@ interface Running {
 /** Runs executions in this process. */
 export class MemoryExecutions {
   readonly #skills = new Map<string, Skill>();
+  /** By skill: of those that say what they take. */
+  readonly #contracts = new Map<string, Contract>();
   readonly #limits: MemoryLimits;
   readonly #running = new Map<string, Running>();
   /** In the order of their ends. */
@@ -112,7 +117,7 @@ export class MemoryExecutions {
    * @param skills - What can be run.
    * @param limits - How much is held.
    * @param now - The monotonic clock, in ms.
-   * @throws TypeError - A skill has no handler, or two have the same id.
+   * @throws TypeError - A skill has no handler, or an `inputSchema` that is none; two have the same id.
    */
   constructor(
     skills: Iterable<Skill>,
@@ -125,6 +130,9 @@ export class MemoryExecutions {
         throw new TypeError(`two skills have the id ${JSON.stringify(skill.id)}`);
       }
       this.#skills.set(skill.id, skill);
+      if (skill.inputSchema !== null) {
+        this.#contracts.set(skill.id, contractOf(skill.id, skill.inputSchema));
+      }
     }
     this.#limits = limits;
     this.#now = now;
@@ -151,7 +159,7 @@ export class MemoryExecutions {
    *
    * @returns Its log, and whether it was started before, under the same key or id.
    * @throws ApiError - 503 `overloaded`, too many are running, or `draining`; 422
-   *   `idempotency_mismatch`.
+   *   `idempotency_mismatch`, `invalid_input` or `budget_exceeded`.
    */
   start(request: StartRequest): { readonly log: Log; readonly replayed: boolean } {
     if (this.#stopping) {
@@ -168,6 +176,8 @@ export class MemoryExecutions {
     if (skill === undefined) {
       throw skillNotFound();
     }
+    this.#contracts.get(skill.id)?.check(request.input);
+    refuseBudget(skill, request.options.maxCost);
     const barred = this.#bars.has(request.executionId);
     if (this.#running.size >= this.#limits.maxRunning && !barred) {
       throw overloaded(this.#limits.maxRunning);
@@ -175,7 +185,7 @@ export class MemoryExecutions {
     const log = new Log(request.executionId, skill.id, request.fingerprint);
     this.#size += log.size;
     if (barred) {
-      this.#end(log, CANCELLED);
+      this.#end(log, CANCELLED, NO_USAGE);
     } else {
       this.#run(log, skill, request);
     }
@@ -183,37 +193,39 @@ export class MemoryExecutions {
   }
 
   #run(log: Log, skill: Skill, request: StartRequest): void {
-    const { timeout, cancelAfter } = request.options;
-    const limit = Math.min(skill.timeout, timeout ?? Infinity);
+    const { timeout = Infinity, cancelAfter, maxCost } = request.options;
+    const bounds = { timeout: Math.min(skill.timeout, timeout), maxCost, now: this.#now };
     const { executionId } = log;
     const run = new Run(
       skill,
       { data: request.input, executionId },
       (chunks) => this.#publish(log, chunks),
-      limit,
+      bounds,
     );
-    const running: Running = { log, run, cancelled: false, ended: this.#execute(log, skill, run) };
+    const ended = this.#execute(log, skill, run, maxCost);
+    const running: Running = { log, run, cancelled: false, ended };
     this.#running.set(executionId, running);
     if (cancelAfter !== undefined) {
       log.presence.require(cancelAfter, () => this.#cancel(running));
     }
   }
 
-  async #execute(log: Log, skill: Skill, run: Run): Promise<void> {
+  async #execute(log: Log, skill: Skill, run: Run, maxCost: Decimal | undefined): Promise<void> {
     // The answer to the start goes out before the handler has the thread.
     await new Promise(setImmediate);
-    const started = this.#now();
     const outcome = await run.start();
-    const duration = Math.round(this.#now() - started);
     const cancelled = this.#running.get(log.executionId)?.cancelled === true;
     this.#running.delete(log.executionId);
     let ending: EndEvent | ErrorEvent = INTERNAL;
+    let usage = NO_USAGE;
     try {
-      ending = endingOf(outcome, skill, duration, cancelled);
+      const bare = endingOf(outcome, cancelled);
+      usage = bill(bare, run.used, skill.pricing, maxCost);
+      ending = bare.event === 'end' ? { ...bare, ...usage } : bare;
     } catch (error) {
       report(`machpay: execution ${log.executionId} could not be billed`, error);
     }
-    this.#end(log, ending);
+    this.#end(log, ending, usage);
   }
 
   #publish(log: Log, chunks: readonly ChunkEvent[]): Failed | undefined {
@@ -294,8 +306,8 @@ export class MemoryExecutions {
     return this.#running.get(executionId)?.log ?? this.#finished.get(executionId);
   }
 
-  #end(log: Log, ending: EndEvent | ErrorEvent): void {
-    this.#size += log.finish(ending);
+  #end(log: Log, ending: EndEvent | ErrorEvent, usage: Usage): void {
+    this.#size += log.finish(ending, usage);
     log.endedAt = this.#now();
     log.presence.release();
     this.#finished.set(log.executionId, log);
@@ -317,9 +329,16 @@ export class MemoryExecutions {
   }
 }
 
+function refuseBudget(skill: Skill, maxCost: Decimal | undefined): void {
+  const { baseUsd } = skill.pricing;
+  if (maxCost !== undefined && maxCost.compare(baseUsd) < 0) {
+    throw budgetExceeded(baseUsd, maxCost);
+  }
+}
+
 /** Describes an execution as `GET /v1/executions/{id}` answers. */
 export function describe(log: Log): Record<string, unknown> {
-  const { end } = log;
+  const { end, usage } = log;
   return {
     execution_id: log.executionId,
     skill_id: log.skillId,
@@ -328,10 +347,10 @@ export function describe(log: Log): Record<string, unknown> {
     text: log.entries.map((entry) => entry.text).join(''),
     cursor: cursorOf(log.executionId, log.top),
     created_at: log.createdAt,
-    ...(end?.event === 'end' && {
-      tokens_used: end.tokensUsed,
-      cost_usd: end.costUsd,
-      duration_ms: end.durationMs,
+    ...(usage !== undefined && {
+      tokens_used: usage.tokensUsed,
+      cost_usd: usage.costUsd,
+      duration_ms: usage.durationMs,
     }),
     ...(end?.event === 'error' && { error: { code: end.code, message: end.message } }),
   };
@@ -347,12 +366,7 @@ function statusOf(end: EndEvent | ErrorEvent | undefined): string {
   return end === CANCELLED ? 'cancelled' : 'failed';
 }
 
-function endingOf(
-  outcome: Outcome,
-  skill: Skill,
-  duration: number,
-  cancelled: boolean,
-): EndEvent | ErrorEvent {
+function endingOf(outcome: Outcome, cancelled: boolean): Ending {
   if (outcome.kind === 'stopped') {
     return cancelled ? CANCELLED : STOPPED;
   }
@@ -360,8 +374,7 @@ function endingOf(
     const { code, message, retryable } = outcome;
     return { event: 'error', code, message, retryable };
   }
-  const costUsd = skill.pricing.cost(outcome.tokens, duration);
-  return { event: 'end', tokensUsed: outcome.tokens, costUsd, durationMs: duration };
+  return { event: 'end' };
 }
 
 function infoOf(skill: Skill): SkillInfo {

@@ -5,12 +5,19 @@
  * | --- | --- | --- |
  * | `timeout` | seconds, more than 0 | the skill's own limit, which holds in any case |
  * | `on_disconnect` | `"continue"`, or `{"cancel_after": seconds}` | `"continue"`: nobody has to read |
+ * | `max_cost_usd` | USD: a number, or the same as a decimal string | what it costs is not limited |
  */
 
+import { AMOUNT, maxCost } from '../cap.js';
+import type { Decimal } from '../pricing.js';
 import { badRequest } from './errors.js';
 
 /** The keys of a start's body that are options. */
-export const OPTION_KEYS: ReadonlySet<string> = new Set(['timeout', 'on_disconnect']);
+export const OPTION_KEYS: ReadonlySet<string> = new Set([
+  'timeout',
+  'on_disconnect',
+  'max_cost_usd',
+]);
 
 /** The shortest and the longest `cancel_after`, in s: a day, and long enough to reconnect. */
 const [SHORTEST, LONGEST] = [1, 86_400];
@@ -21,10 +28,16 @@ export interface StartOptions {
   readonly timeout: number | undefined;
   /** For how long nobody may be reading before it is cancelled, in s. */
   readonly cancelAfter: number | undefined;
+  /** It is ended before it costs more, in USD; of the 1e-9 that costs are rounded to. */
+  readonly maxCost: Decimal | undefined;
 }
 
 /** No options. */
-export const NO_OPTIONS: StartOptions = { timeout: undefined, cancelAfter: undefined };
+export const NO_OPTIONS: StartOptions = {
+  timeout: undefined,
+  cancelAfter: undefined,
+  maxCost: undefined,
+};
 
 /**
  * Reads the options in a start's body.
@@ -33,14 +46,25 @@ export const NO_OPTIONS: StartOptions = { timeout: undefined, cancelAfter: undef
  * @throws ApiError - 400 `bad_request`; the message is one sentence that names the key.
  */
 export function readOptions(body: Readonly<Record<string, unknown>>): StartOptions {
-  const { timeout, on_disconnect: choice } = body;
+  const { timeout, on_disconnect: choice, max_cost_usd: most } = body;
   if (
     timeout !== undefined &&
     !(typeof timeout === 'number' && timeout > 0 && timeout < Infinity)
   ) {
     throw badRequest("'timeout' must be a number of seconds greater than 0.");
   }
-  return { timeout, cancelAfter: readCancelAfter(choice) };
+  return { timeout, cancelAfter: readCancelAfter(choice), maxCost: readMaxCost(most) };
+}
+
+function readMaxCost(value: unknown): Decimal | undefined {
+  if (value === undefined) {
+    return undefined;
+  }
+  const read = maxCost(value);
+  if (read === null) {
+    throw badRequest(`'max_cost_usd' must be ${AMOUNT}.`);
+  }
+  return read;
 }
 
 function readCancelAfter(choice: unknown): number | undefined {

@@ -1,17 +1,15 @@
 /** What handlers yield, checked, and what it becomes: chunks. */
 
-import { estimateTokens } from '../pricing.js';
 import { Chunk, Usage } from '../skill.js';
-import { codePoints, oneLine, wellFormed } from './wire.js';
+import { Count, MAX_TOKENS } from './count.js';
+import type { Tokenizer } from './tokens.js';
+import { oneLine, wellFormed } from './wire.js';
 
 /** The most UTF-8 of text in one chunk: clients refuse events over 1 MiB. */
 export const MAX_TEXT_BYTES = 256 << 10;
 
 /** The most JSON of data in one chunk, for the same reason. */
 export const MAX_DATA_BYTES = 256 << 10;
-
-/** Past it, a JSON number is not exact in a browser. */
-const MAX_TOKENS = 2 ** 53;
 
 /** So many code points are at most MAX_TEXT_BYTES of UTF-8, and at most 1.5 times that in JSON. */
 const SAFE_CHARACTERS = MAX_TEXT_BYTES / 4;
@@ -39,23 +37,24 @@ interface Held {
 
 /** Turns what a handler yields into chunks, and keeps the count. */
 export class Outputs {
+  /** The tokens of all that was taken. */
+  readonly count: Count;
   readonly #streaming: boolean;
   #room: number;
   #index = 0;
   #now = 0;
-  #characters = 0;
-  #reported: number | null = null;
-  #counted: number | null = null;
   #held: Held[] = [];
   #heldText: string[] = [];
 
   /**
    * @param streaming - False holds everything back until {@link finish}.
    * @param limit - The most bytes of text and data.
+   * @param tokenizer - What counts tokens where the handler does not.
    */
-  constructor(streaming: boolean, limit: number) {
+  constructor(streaming: boolean, limit: number, tokenizer: Tokenizer | null) {
     this.#streaming = streaming;
     this.#room = limit;
+    this.count = new Count(tokenizer);
   }
 
   /**
@@ -63,14 +62,15 @@ export class Outputs {
    *
    * @returns The chunks that it makes; `null` when it is over the limit.
    * @throws BadOutput - It is no output.
+   * @throws BadCount - As for {@link Count.add}.
    */
   add(output: unknown): ChunkEvent[] | null {
     this.#now = Date.now();
     if (typeof output === 'string') {
-      return this.#add(output, undefined, 0);
+      return this.#add(output, undefined, null);
     }
     if (output instanceof Usage) {
-      this.#reported = checkedTokens(output.tokens);
+      this.count.report(checkedTokens(output.tokens));
       return [];
     }
     if (!(output instanceof Chunk)) {
@@ -80,12 +80,7 @@ export class Outputs {
       throw new BadOutput(`Chunk.text is a string, not ${typeName(output.text)}`);
     }
     const tokens = output.tokens === undefined ? null : checkedTokens(output.tokens);
-    const data = encodedData(output.data);
-    const chunks = this.#add(output.text, data, Buffer.byteLength(data ?? ''));
-    if (chunks !== null && tokens !== null) {
-      this.#counted = (this.#counted ?? 0) + tokens;
-    }
-    return chunks;
+    return this.#add(output.text, encodedData(output.data), tokens);
   }
 
   /** Make chunks of what was held back: one, or one more after each that has data. */
@@ -96,18 +91,13 @@ export class Outputs {
       : chunks;
   }
 
-  /** Count output tokens: the last report, else the sum over chunks, else an estimate. */
-  tokens(): number {
-    return this.#reported ?? this.#counted ?? estimateTokens(this.#characters);
-  }
-
-  #add(given: string, data: string | undefined, size: number): ChunkEvent[] | null {
+  #add(given: string, data: string | undefined, tokens: number | null): ChunkEvent[] | null {
     const text = wellFormed(given);
-    this.#room -= size + Buffer.byteLength(text);
+    this.#room -= Buffer.byteLength(data ?? '') + Buffer.byteLength(text);
     if (this.#room < 0) {
       return null;
     }
-    this.#characters += codePoints(text);
+    this.count.add(text, tokens);
     if (this.#streaming) {
       return this.#chunks(text, data);
     }

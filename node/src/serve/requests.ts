@@ -20,7 +20,6 @@ const PRINTABLE = /^[ -~]+$/;
 const LINGER_BYTES = 8 << 20;
 
 const NO_WEIGHT = /^q\s*=\s*0(\.0*)?$/;
-const NOT_SUPPORTED = new Set(['max_cost_usd']);
 
 /** How large a body may be, and how long it may take. */
 export interface BodyLimits {
@@ -48,8 +47,7 @@ export interface AskedStart {
  * @param exchange - The request.
  * @param limits - How large it may be, and how long it may take.
  * @param namesSkill - The body must have a `skill_id`, too.
- * @throws ApiError - 400 `bad_request` or `not_supported`, 408 `request_timeout`, 413
- *   `body_too_large`.
+ * @throws ApiError - 400 `bad_request`, 408 `request_timeout`, 413 `body_too_large`.
  */
 export async function readStart(
   exchange: Exchange,
@@ -58,9 +56,6 @@ export async function readStart(
 ): Promise<AskedStart> {
   const body = decode(await readBody(exchange, limits));
   for (const key of Object.keys(body)) {
-    if (NOT_SUPPORTED.has(key)) {
-      throw new ApiError(400, 'not_supported', `'${key}' is not supported by this server.`);
-    }
     if (key !== 'input' && !(namesSkill && key === 'skill_id') && !OPTION_KEYS.has(key)) {
       throw badRequest(`The body has an unknown key: '${key.slice(0, 64)}'.`);
     }

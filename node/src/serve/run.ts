@@ -1,8 +1,12 @@
 /** Run a skill's handler to its end: what it yields becomes chunks, how it ends an outcome. */
 
+import type { Decimal } from '../pricing.js';
 import { type Skill, SkillError, SkillInput } from '../skill.js';
+import { Budget } from './budget.js';
+import type { Count } from './count.js';
 import { report } from './journal.js';
 import { BadOutput, type ChunkEvent, Outputs } from './output.js';
+import { BadCount } from './tokens.js';
 import { wellFormed } from './wire.js';
 
 /** Codes that say what the platform did: a handler can't claim them for itself. */
@@ -65,6 +69,26 @@ export interface Call {
   readonly executionId: string;
 }
 
+/** What a run may take. */
+export interface Bounds {
+  /** The longest it may take, in s. */
+  readonly timeout: number;
+  /** It is ended before it costs more, in USD. */
+  readonly maxCost?: Decimal | undefined;
+  /** The monotonic clock that time is billed by, in ms. */
+  readonly now?: () => number;
+}
+
+/** What was used: delivered, and billed if the end says so. */
+export interface Used {
+  /** How many chunks were published. */
+  readonly chunks: number;
+  /** Output tokens of them. */
+  readonly tokens: number;
+  /** From the call of the handler to the end, in ms. */
+  readonly ms: number;
+}
+
 type AnyIterator = Iterator<unknown> | AsyncIterator<unknown>;
 
 /** One call of a handler. Nothing that the handler does is ever thrown from here. */
@@ -73,13 +97,21 @@ export class Run {
   readonly #input: SkillInput;
   readonly #abort = new AbortController();
   readonly #publish: Publish;
-  readonly #limit: number;
+  readonly #bounds: Bounds;
+  readonly #budget: Budget;
   readonly #outputs: Outputs;
   #deadline = Infinity;
+  #ms = 0;
+  #chunks = 0;
+  #tokens: number | null = null;
+  /** What counts, where what came last is not delivered. */
+  #fitting: Count | null = null;
   readonly #outcome = deferred<Outcome>();
   readonly #driven = deferred<void>();
   #iterator: AnyIterator | null = null;
   #timer: NodeJS.Timeout | undefined;
+  /** When the timer looks, at the latest. */
+  #looksAt = Infinity;
   #since = 0;
   #over = false;
 
@@ -87,14 +119,32 @@ export class Run {
    * @param skill - It must have a handler.
    * @param call - What the handler is called with.
    * @param publish - Called for what the handler yields.
-   * @param limit - The longest the run may take, in s.
+   * @param bounds - What the run may take.
    */
-  constructor(skill: Skill, { data, executionId }: Call, publish: Publish, limit: number) {
+  constructor(skill: Skill, { data, executionId }: Call, publish: Publish, bounds: Bounds) {
     this.#skill = skill;
     this.#input = new SkillInput(data, { executionId, signal: this.#abort.signal });
     this.#publish = publish;
-    this.#limit = limit;
-    this.#outputs = new Outputs(skill.streaming, skill.maxOutputBytes);
+    this.#bounds = bounds;
+    const { maxCost, now = () => performance.now() } = bounds;
+    this.#budget = new Budget(skill.pricing, maxCost, now);
+    this.#outputs = new Outputs(skill.streaming, skill.maxOutputBytes, skill.tokenizer);
+  }
+
+  /** What it used, once it has ended. */
+  get used(): Used {
+    const count = this.#fitting ?? this.#outputs.count;
+    let tokens = this.#tokens ?? 0;
+    if (this.#tokens === null && this.#chunks > 0) {
+      try {
+        tokens = count.tokens();
+      } catch (error) {
+        // Only where it was stopped: else the run failed by it.
+        report(`${this.#name}: its last word is not counted`, error);
+        tokens = count.least;
+      }
+    }
+    return { chunks: this.#chunks, tokens, ms: this.#ms };
   }
 
   /**
@@ -106,8 +156,9 @@ export class Run {
     if (this.#over) {
       this.#driven.resolve();
     } else {
+      this.#budget.begin();
       this.#since = performance.now();
-      this.#deadline = this.#since + this.#limit * 1000;
+      this.#deadline = this.#since + this.#bounds.timeout * 1000;
       this.#look();
       void this.#drive();
     }
@@ -121,10 +172,13 @@ export class Run {
 
   async #drive(): Promise<void> {
     try {
-      const result = await this.#skill.handler(this.#input);
-      this.#iterator = iteratorOf(result);
-      await this.#pull(this.#iterator);
-      this.#complete();
+      // A budget may be too small for the first millisecond.
+      if (!this.#over) {
+        const result = await this.#skill.handler(this.#input);
+        this.#iterator = iteratorOf(result);
+        await this.#pull(this.#iterator);
+        this.#complete();
+      }
     } catch (error) {
       this.#end(this.#explained(error));
     } finally {
@@ -155,11 +209,19 @@ export class Run {
     if (this.#over) {
       return;
     }
+    const { count } = this.#outputs;
+    const before = this.#budget.isLimited ? count.copy() : null;
     const chunks = this.#outputs.add(output);
     this.#since = performance.now();
     if (chunks === null) {
       this.#exceed('output_limit', `The output is over ${this.#skill.maxOutputBytes} bytes.`);
+    } else if (before !== null && !this.#budget.allows(count)) {
+      this.#fitting = before;
+      this.#exceedBudget();
     } else {
+      if (this.#since + this.#budget.lasts(count.most) < this.#looksAt) {
+        this.#look();
+      }
       this.#deliver(chunks);
     }
   }
@@ -168,29 +230,49 @@ export class Run {
     const refused = chunks.length > 0 ? this.#publish(chunks) : undefined;
     if (refused !== undefined) {
       this.#end(refused);
+    } else {
+      this.#chunks += chunks.length;
     }
   }
 
   #complete(): void {
     if (!this.#over) {
+      const tokens = this.#outputs.count.tokens();
       this.#deliver(this.#outputs.finish());
-      this.#end({ kind: 'completed', tokens: this.#outputs.tokens() });
+      this.#tokens = tokens;
+      this.#end({ kind: 'completed', tokens });
     }
   }
 
-  /** Look whether a time limit was reached, and when to look again. */
+  /** Look whether a limit of time was reached, and when to look again. */
   #look(): void {
-    const now = performance.now();
+    clearTimeout(this.#timer);
+    try {
+      this.#lookAt(performance.now(), this.#budget.lasts(this.#outputs.count.tokens()));
+    } catch (error) {
+      this.#end(this.#explained(error));
+    }
+  }
+
+  #lookAt(now: number, budgetLasts: number): void {
     const idleUntil = this.#since + this.#skill.idleTimeout * 1000;
     if (now >= this.#deadline) {
-      this.#exceed('timeout', `The skill did not finish within ${this.#limit} s.`);
+      this.#exceed('timeout', `The skill did not finish within ${this.#bounds.timeout} s.`);
+    } else if (budgetLasts <= 0) {
+      this.#exceedBudget();
     } else if (now >= idleUntil) {
       const message = `The skill produced nothing for ${this.#skill.idleTimeout} s.`;
       this.#exceed('idle_timeout', message, true);
     } else {
-      const delay = Math.min(this.#deadline, idleUntil) - now;
-      this.#timer = setTimeout(() => this.#look(), Math.min(Math.ceil(delay), LONGEST_DELAY));
+      const delay = Math.min(this.#deadline - now, idleUntil - now, budgetLasts, LONGEST_DELAY);
+      this.#looksAt = now + delay;
+      this.#timer = setTimeout(() => this.#look(), Math.ceil(delay));
     }
+  }
+
+  #exceedBudget(): void {
+    // Not reported: it is the caller's limit, and no fault of the skill.
+    this.#end(failure('budget_exceeded', this.#budget.message));
   }
 
   #exceed(code: string, message: string, retryable = false): void {
@@ -203,6 +285,7 @@ export class Run {
       return;
     }
     this.#over = true;
+    this.#ms = this.#budget.elapsed();
     clearTimeout(this.#timer);
     if (outcome.kind === 'completed') {
       this.#outcome.resolve(outcome);
@@ -250,7 +333,7 @@ export class Run {
       return failure(error.code, message, error.retryable === true);
     }
     if (!this.#over) {
-      if (error instanceof BadOutput) {
+      if (error instanceof BadOutput || (error instanceof BadCount && error.cause === undefined)) {
         report(`${this.#name}: ${error.message}`);
       } else {
         report(`${this.#name}: the handler threw`, error);

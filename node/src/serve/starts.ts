@@ -40,7 +40,8 @@ export function startRequest(
   { key, chosenId }: Name,
 ): StartRequest {
   const executionId = chosenId ?? (key === undefined ? newExecutionId() : derivedExecutionId(key));
-  const asked = [skillId, input, options.timeout ?? null, options.cancelAfter ?? null];
+  const { timeout = null, cancelAfter = null, maxCost } = options;
+  const asked = [skillId, input, timeout, cancelAfter, maxCost?.toString() ?? null];
   const fingerprint = createHash('sha256').update(canonical(asked)).digest('hex');
   return { skillId, input, options, executionId, fingerprint };
 }

@@ -30,7 +30,7 @@ function prepared(handler: Handler, policy: Partial<SkillOptions> = {}) {
   const publish = (batch: readonly ChunkEvent[]): undefined => {
     chunks.push(...batch);
   };
-  return { run: new Run(skill, call, publish, skill.timeout), chunks };
+  return { run: new Run(skill, call, publish, { timeout: skill.timeout }), chunks };
 }
 
 /** Keeps stderr to itself while something runs; `said` is what would have been there. */
