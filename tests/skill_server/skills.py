@@ -25,6 +25,7 @@ class Gates:
         self.skills = [
             *(self._echo(), self._gated(), self._endless(), self._failing(), self._large()),
             strict(self),
+            priced(),
         ]
 
     def gate(self, name: str) -> threading.Event:
@@ -138,6 +139,19 @@ STRICT = {
     "required": ["prompt"],
 }
 """What ``strict`` takes."""
+
+
+def priced() -> Skill:
+    """A skill that says something, or nothing, and then goes on for ever."""
+    skill = Skill(id="priced", pricing={"base_usd": 0.001, "per_token_usd": 0.00002})
+
+    @skill.stream_handler
+    async def wait(input: SkillInput) -> AsyncIterator[str]:
+        if isinstance(input.data.get("text"), str):
+            yield input.data["text"]
+        await asyncio.Event().wait()
+
+    return skill
 
 
 def strict(gates: Gates) -> Skill:

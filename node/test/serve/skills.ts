@@ -17,6 +17,7 @@ export class Gates {
       this.#echo(),
       this.#gated(),
       endless(),
+      priced(),
       failing(),
       large(),
       story(),
@@ -108,6 +109,19 @@ function endless(): Skill {
       yield 'again '.repeat(times);
       await sleep(2);
     }
+  });
+  return skill;
+}
+
+function priced(): Skill {
+  const pricing = { baseUsd: 0.001, perTokenUsd: 0.00002 };
+  const skill = new Skill({ id: 'priced', pricing });
+  skill.streamHandler(async function* (input: SkillInput) {
+    const { text } = input.data;
+    if (typeof text === 'string') {
+      yield text;
+    }
+    await sleep(3_600_000, undefined, { signal: input.signal });
   });
   return skill;
 }
