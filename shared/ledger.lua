@@ -6,12 +6,26 @@
 -- ARGV[6] prefix of the pulse's slots   ARGV[7] a slot in ms   ARGV[8] how long one is kept, in ms
 -- ARGV[9] how many rows are listed at least   ARGV[10] how long the list is kept, in ms
 --
+-- KEYS[3] its account   KEYS[4] the account's holds   KEYS[5] what they reserve
+-- ARGV[11] what it costs its account's credit, in 1e-9 USD, if more than nothing; else ''
+--
 -- Answers 1, or 0 when the execution had a row. Skills name their own errors: without a limit, one that
 -- makes up a code for each execution would fill the memory. And nothing that goes wrong with figures may
 -- keep a row from being written, hence pcall. What need not be done every time is done when a slot sees an
 -- outcome for the first time, or when the list has become twice as long as it must be.
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
   return 0
+end
+-- What was reserved comes back, and what it costs is taken: in this step, so that it happens once.
+local held = redis.pcall('HGET', KEYS[5], ARGV[1])
+redis.pcall('ZREM', KEYS[4], ARGV[1])
+if type(held) == 'string' then
+  redis.pcall('HDEL', KEYS[5], ARGV[1])
+  redis.pcall('HINCRBY', KEYS[3], 'reserved', '-' .. held)
+  redis.pcall('HINCRBY', KEYS[3], 'balance', held)
+end
+if ARGV[11] ~= '' and redis.pcall('HEXISTS', KEYS[3], 'balance') == 1 then
+  redis.pcall('HINCRBY', KEYS[3], 'balance', '-' .. ARGV[11])
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from machpay._wire import encode_payload
 from machpay.events import EndEvent, ErrorEvent
@@ -24,9 +25,11 @@ from shared.keys import (
     RECENT,
     RECENT_TTL_MS,
     SLOT_MS,
+    hold_keys,
     ledger_key,
 )
 from shared.log import EventLog
+from shared.nano import to_nano
 from shared.redis import Client, load_script
 from shared.terms import Terms
 
@@ -62,6 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         tokens_used: Output tokens that are paid for.
         cost_usd: What is paid.
         duration_ms: From the claim to the end, in ms.
+        prepaid: It is taken from the account's credit; not there when it isn't.
     """
 
     execution_id: str
@@ -72,6 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tokens_used: int = 0
     cost_usd: Decimal = Decimal(0)
     duration_ms: int = 0
+    prepaid: bool | UnsetType = UNSET
 
     @classmethod
     def of(cls, execution_id: str, terms: Terms, kind: str, payload: bytes) -> "Row":
@@ -92,6 +97,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             skill_id=terms.skill_id,
             created_at=terms.created_at,
             outcome=COMPLETED,
+            prepaid=terms.prepaid or UNSET,
         )
         if kind != "end":
             return msgspec.structs.replace(row, outcome=_error.decode(payload).code)
@@ -135,12 +141,14 @@ class Ledger:
     async def record(self, row: Row) -> bool:
         """Write a row, unless the execution has one.
 
+        In the same step its hold is given back, and its cost taken from its account's credit.
+
         Returns:
             False when it had.
         """
         day = time.strftime("%Y-%m-%d", time.gmtime(row.created_at / 1000))
         added = await self._record(
-            [ledger_key(row.owner, day), RECENT],
+            [ledger_key(row.owner, day), RECENT, *hold_keys(row.owner)],
             [
                 row.execution_id,
                 encode_payload(row),
@@ -152,6 +160,7 @@ class Ledger:
                 PULSE_TTL_MS,
                 RECENT_ROWS,
                 RECENT_TTL_MS,
+                (row.prepaid is True and to_nano(row.cost_usd)) or "",
             ],
         )
         return bool(added)

@@ -3,6 +3,7 @@
 A redeploy with other prices or limits never changes a running execution.
 """
 
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -27,6 +28,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cancel_after: For how long nobody may be reading before it is cancelled, in s; ``None``: for
             as long as it runs.
         fingerprint: A digest of the request, to tell a repeated start from another one.
+        max_cost: What it may cost at most, in USD; ``None``: as much as it does.
+        prepaid: What it costs is taken from its account's credit, where ``max_cost`` is reserved for it.
         v: The format's version.
     """
 
@@ -39,6 +42,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idle_timeout: float = 300.0
     cancel_after: float | None = None
     fingerprint: str = ""
+    max_cost: Decimal | None = None
+    prepaid: bool = False
     v: int = FORMAT
 
     @property
