@@ -383,5 +383,9 @@ def frames(execution_id: str, entries: Iterable[Entry]) -> bytes:
     """Frame what clients see of some entries."""
     prefix = execution_id.encode() + b"."
     return b"".join(
-        [FRAME % (kind, data, prefix + id_) for id_, kind, data in entries if kind not in INTERNAL]
+        [
+            FRAME % (kind, data, prefix + id_)
+            for id_, kind, data, _ in entries
+            if kind not in INTERNAL
+        ]
     )

@@ -5,13 +5,13 @@ from typing import Final
 import msgspec
 
 from machpay._position import ORIGIN, Cursor
-from machpay.events import ChunkEvent, EndEvent, ErrorEvent
+from machpay.events import ChunkEvent, ErrorEvent
 from machpay.serve.executions import ExecutionInfo
+from shared.bill import Bill, Used, bill
 from shared.log import Entry
 from shared.terms import Terms
 
 _chunk: Final = msgspec.json.Decoder(ChunkEvent)
-_end: Final = msgspec.json.Decoder(EndEvent)
 _error: Final = msgspec.json.Decoder(ErrorEvent)
 
 
@@ -30,7 +30,7 @@ class Snapshot:
         self._texts: list[str] = []
         self._position = ORIGIN
         self._attempt = 0
-        self._end: EndEvent | None = None
+        self._bill: Bill | None = None
         self._error: ErrorEvent | None = None
 
     def add(self, entry: Entry) -> None:
@@ -51,16 +51,16 @@ class Snapshot:
             self._texts.clear()
         elif entry.type == b"chunk":
             self._texts.append(_chunk.decode(entry.data).text)
-        elif entry.type == b"end":
+        elif entry.terminal:
+            self._bill = bill(self._terms, entry.type.decode(), entry.data, Used.read(entry.extra))
             self._status = "completed"
-            self._end = _end.decode(entry.data)
-        elif entry.type == b"error":
-            self._error = _error.decode(entry.data)
-            self._status = "cancelled" if self._error.code == "cancelled" else "failed"
+            if entry.type == b"error":
+                self._error = _error.decode(entry.data)
+                self._status = "cancelled" if self._error.code == "cancelled" else "failed"
 
     def info(self) -> ExecutionInfo:
         """Tell the state after all entries so far."""
-        end, error = self._end, self._error
+        due, error = self._bill, self._error
         return ExecutionInfo(
             execution_id=self._execution_id,
             skill_id=self._terms.skill_id,
@@ -69,8 +69,8 @@ class Snapshot:
             text="".join(self._texts),
             cursor=str(Cursor(self._execution_id, self._position)),
             created_at=self._terms.created_at,
-            tokens_used=end.tokens_used if end else None,
-            cost_usd=end.cost_usd if end else None,
-            duration_ms=end.duration_ms if end else None,
+            tokens_used=due.used.tokens if due else None,
+            cost_usd=due.cost_usd if due else None,
+            duration_ms=due.used.ms if due else None,
             error={"code": error.code, "message": error.message} if error else None,
         )

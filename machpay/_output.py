@@ -1,10 +1,13 @@
-"""What handlers yield, checked, and what it becomes: chunks."""
+"""What handlers yield, checked, and what it becomes: chunks, and what they come to."""
 
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from machpay._budget import Budget
+from machpay._buffer import HandlerFailed
+from machpay._tokenizers import BadCount, TokenCount, Tokenizer
 from machpay._wire import encode_payload, well_formed
 from machpay.events import ChunkEvent
 from machpay.pricing import estimate_tokens
@@ -29,6 +32,39 @@ class UsageOfAll(Usage, frozen=True):
 
 class BadOutput(Exception):
     """A handler yielded something that is not an output."""
+
+
+class LimitReached(Exception):
+    """A limit ends the run; its argument is the code."""
+
+    @property
+    def code(self) -> str:
+        """The code of the ``error`` event."""
+        return str(self.args[0])
+
+
+class Piece(NamedTuple):
+    """A chunk, and what the output comes to with it.
+
+    Attributes:
+        chunk: The chunk.
+        tokens: Output tokens so far, this chunk's among them.
+    """
+
+    chunk: ChunkEvent
+    tokens: int
+
+
+class Earlier(NamedTuple):
+    """What an earlier attempt delivered, when the handler continues it.
+
+    Attributes:
+        resume: The output.
+        tokens: How many tokens it was counted as; ``None``: nobody knows.
+    """
+
+    resume: Resume = Resume(text="", chunks=0)
+    tokens: int | None = None
 
 
 class _Accepted(msgspec.Struct, frozen=True):
@@ -100,66 +136,109 @@ class Output:
     Args:
         streaming: False holds everything back until :meth:`finish`.
         limit: The most bytes of text and data.
-        resume: What an earlier attempt delivered, when the handler continues it.
+        earlier: What an earlier attempt delivered.
+        tokenizer: Counts tokens where the handler does not; ``None``: they are estimated.
+        budget: What may be spent; ``None``: anything.
 
     Attributes:
         pending: Chunks to publish.
         index: The index of the next chunk.
+        over: Why nothing more is taken; ``None`` while it is.
     """
 
-    def __init__(self, *, streaming: bool, limit: int, resume: Resume | None = None) -> None:
-        delivered = Resume(text="", chunks=0) if resume is None else resume
-        self.pending: list[ChunkEvent] = []
+    def __init__(
+        self,
+        *,
+        streaming: bool,
+        limit: int,
+        earlier: Earlier | None = None,
+        tokenizer: Tokenizer | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        delivered, tokens = earlier or Earlier()
+        self.pending: list[Piece] = []
         self.index = delivered.chunks
+        self.over: Exception | None = None
         self._emit = self._append if streaming else self._hold
         self._room = limit - len(delivered.text.encode())
-        self._earlier = len(delivered.text)
+        self._budget = budget
         self._now = 0
-        self._characters = 0
+        self._characters = len(delivered.text)
+        self._count = None if tokenizer is None else TokenCount(tokenizer)
+        self._before = 0
         self._reported: int | None = None
         self._counted: int | None = None
         self._held: list[tuple[str, Any]] = []
         self._held_text: list[str] = []
+        if delivered.chunks:
+            self._take_over(delivered.text, tokens)
 
-    def add(self, batch: list[object]) -> bool:
-        """Take a batch; False when its output is over the limit, from where it is."""
+    def _take_over(self, text: str, tokens: int | None) -> None:
+        try:
+            counted = self._count.add(text) if self._count else estimate_tokens(len(text))
+        except BadCount as error:
+            self._refuse(error)
+        else:
+            self._before = counted if tokens is None else tokens
+
+    def add(self, batch: list[object]) -> None:
+        """Take a batch, up to where something ends the run: that is in :attr:`over` then."""
         self._now = time.time_ns() // 1_000_000
         for output in batch:
+            if self.over is not None:
+                return
             if type(output) is str:
-                within = self._add(output, None, 0)
+                self._add(output, None, 0, None)
             elif isinstance(output, _Accepted):
-                within = self._add(output.text, output.data, output.size)
-                if within and output.tokens is not None:
-                    self._counted = (self._counted or 0) + output.tokens
-            else:
-                within = True
+                self._add(output.text, output.data, output.size, output.tokens)
+            elif isinstance(output, Usage):
                 if isinstance(output, UsageOfAll):
-                    self._earlier = 0
-                self._reported = getattr(output, "tokens", None)
-            if not within:
-                return False
-        return True
+                    self._before = 0
+                self._reported = output.tokens
+                if self._budget is not None and not self._budget.allows(self.tokens()):
+                    self.over = LimitReached("budget_exceeded")
 
-    def _add(self, text: str, data: Any, size: int) -> bool:
+    def _add(self, text: str, data: Any, size: int, tokens: int | None) -> None:
         if text.isascii():
             size += len(text)
         else:
             text = well_formed(text)
             size += len(text.encode())
-        self._room -= size
-        if self._room < 0:
-            return False
+        if size > self._room:
+            self.over = LimitReached("output_limit")
+            return
+        before = (self._characters, self._counted)
         self._characters += len(text)
+        if tokens is not None:
+            self._counted = (self._counted or 0) + tokens
+        elif self._count is not None:
+            try:
+                self._count.add(text)
+            except BadCount as error:
+                self._refuse(error)
+                return
+        if self._budget is not None and not self._budget.allows(self.tokens()):
+            self._characters, self._counted = before
+            self.over = LimitReached("budget_exceeded")
+            return
+        self._room -= size
         self._emit(text, data)
-        return True
+
+    def _refuse(self, error: BadCount) -> None:
+        self.over = HandlerFailed(BadOutput(str(error)))
 
     def _append(self, text: str, data: Any) -> None:
+        tokens = self.tokens()
         if len(text) > _SAFE_CHARACTERS:
+            sofar = self.pending[-1].tokens if self.pending else 0
             *pieces, text = split(text)
             for piece in pieces:
-                self.pending.append(ChunkEvent(text=piece, index=self.index, timestamp=self._now))
-                self.index += 1
-        self.pending.append(ChunkEvent(text=text, index=self.index, timestamp=self._now, data=data))
+                self._make(piece, None, sofar)
+        self._make(text, data, tokens)
+
+    def _make(self, text: str, data: Any, tokens: int) -> None:
+        chunk = ChunkEvent(text=text, index=self.index, timestamp=self._now, data=data)
+        self.pending.append(Piece(chunk, tokens))
         self.index += 1
 
     def _hold(self, text: str, data: Any) -> None:
@@ -177,16 +256,17 @@ class Output:
             self._append("".join(self._held_text), None)
 
     def tokens(self) -> int:
-        """Count output tokens: the last report, else the sum over chunks, else an estimate.
+        """Count output tokens.
 
-        What an earlier attempt delivered is added, by estimate: its handler's count is lost. One
-        estimate for all of it, so that an interruption does not change the price.
+        The last report counts, else the sum over chunks, else the tokenizer's count or an estimate. What an earlier attempt delivered is in it, as it was counted then where that is known.
         """
         if self._reported is not None:
-            return estimate_tokens(self._earlier) + self._reported
+            return self._before + self._reported
         if self._counted is not None:
-            return estimate_tokens(self._earlier) + self._counted
-        return estimate_tokens(self._earlier + self._characters)
+            return self._before + self._counted
+        if self._count is not None:
+            return self._count.total
+        return estimate_tokens(self._characters)
 
 
 def split(text: str) -> list[str]:

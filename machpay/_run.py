@@ -12,11 +12,12 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import structs
 
+from machpay._budget import Budget
 from machpay._buffer import HandlerFailed
 from machpay._iterate import Batches
-from machpay._output import BadOutput, Output, accept
+from machpay._output import BadOutput, Earlier, LimitReached, Output, Piece, accept
 from machpay._wire import well_formed
-from machpay.events import ChunkEvent, ErrorEvent
+from machpay.events import ErrorEvent
 from machpay.exceptions import SkillError
 from machpay.skill import Skill, SkillInput
 
@@ -33,10 +34,10 @@ __all__ = [
 
 logger = logging.getLogger("machpay.run")
 
-Publish: TypeAlias = Callable[[list[ChunkEvent]], Awaitable[None]]
+Publish: TypeAlias = Callable[[list[Piece]], Awaitable[None]]
 """Takes chunks in order and returns when the next ones may come: that is the back-pressure."""
 
-AtOnce: TypeAlias = Callable[[list[ChunkEvent]], bool]
+AtOnce: TypeAlias = Callable[[list[Piece]], bool]
 """Takes chunks as :data:`Publish` does, all or none, if it need not wait: the next ones may come."""
 
 PLATFORM_CODES: Final = frozenset(
@@ -125,6 +126,8 @@ async def run(
     timeout: float | None = None,  # noqa: ASYNC109 - ends as an outcome, and never inside publish
     spent: float = 0.0,
     at_once: AtOnce | None = None,
+    budget: Budget | None = None,
+    earlier_tokens: int | None = None,
 ) -> Outcome:
     """Run a skill's handler to its end and publish what it yields.
 
@@ -134,12 +137,14 @@ async def run(
     Args:
         skill: The skill; it must have a handler.
         input: What the handler is called with. With a ``resume``, chunks are numbered on from it,
-            and what it holds counts: as output, and as tokens by estimate.
+            and what it holds counts as output.
         publish: Awaited for every batch. The time spent in it is not the handler's: it does not
             count against ``idle_timeout``, and no limit ever cancels it.
         timeout: The longest the execution may run, in s; ``skill.timeout`` when left out.
         spent: How much of that earlier attempts used, in s.
         at_once: Used in place of ``publish`` for what it takes. Must not raise.
+        budget: What the execution may cost: it is stopped before it costs more.
+        earlier_tokens: How many tokens the input's ``resume`` was counted as; ``None``: count them.
 
     Returns:
         How it ended. Chunks published before a failure stay published; with
@@ -154,16 +159,21 @@ async def run(
         return decoded
     input = decoded
     total = skill.timeout if timeout is None else timeout
-    output = Output(streaming=skill.streaming, limit=skill.max_output_bytes, resume=input.resume)
-    over = False
+    output = Output(
+        streaming=skill.streaming,
+        limit=skill.max_output_bytes,
+        earlier=Earlier(input.resume, earlier_tokens) if input.resume else None,
+        tokenizer=skill.tokenizer,
+        budget=budget,
+    )
 
     def hand_on(batch: list[object]) -> None:
-        nonlocal over
-        over = not output.add(batch)
+        output.add(batch)
         pending = output.pending
-        if not over and not pending:
+        watchdog.hasten()
+        if output.over is None and not pending:
             return
-        if over or at_once is None or not _fits(pending) or not at_once(pending):
+        if output.over or at_once is None or not _fits(pending) or not at_once(pending):
             batches.wake()
         else:
             pending.clear()
@@ -171,19 +181,25 @@ async def run(
     batches = Batches(skill.handler, input, accept, None if at_once is None else hand_on)
     try:
         async with batches:
-            watchdog = _Watchdog(batches, total=max(0.0, total - spent), idle=skill.idle_timeout)
+            watchdog = _Watchdog(
+                batches,
+                total=max(0.0, total - spent),
+                idle=skill.idle_timeout,
+                lasts=None if budget is None else lambda: budget.lasts(output.tokens()),
+            )
             try:
                 async for batch in batches:
-                    over = not output.add(batch) or over
+                    output.add(batch)
+                    watchdog.hasten()
                     await _deliver(output.pending, publish)
-                    if over:
-                        raise _LimitReached("output_limit")
+                    if output.over is not None:
+                        raise output.over
             finally:
                 watchdog.stop()
-    except (HandlerFailed, _LimitReached) as ending:
+    except (HandlerFailed, LimitReached) as ending:
         if isinstance(ending, HandlerFailed) and isinstance(ending.error, Interrupted):
             raise ending.error from None
-        code, message, retryable = _explain(ending, skill, input, total)
+        code, message, retryable = _explain(ending, skill, input, total, budget)
         return Failed(
             code=code,
             message=message,
@@ -213,57 +229,73 @@ def _decoded(skill: Skill, input: SkillInput) -> SkillInput | Failed:
     return Failed(code=code, message=message, retryable=False, tokens=0, chunks=0)
 
 
-class _LimitReached(Exception):
-    """One of the skill's limits ends the run; its argument is the code."""
-
-    @property
-    def code(self) -> str:
-        return str(self.args[0])
-
-
-async def _deliver(pending: list[ChunkEvent], publish: Publish) -> None:
+async def _deliver(pending: list[Piece], publish: Publish) -> None:
     """Publish and clear what is pending, in batches that fit in memory and in one command."""
     if not pending:
         return
-    chunks = pending.copy()
+    pieces = pending.copy()
     pending.clear()
-    if _fits(chunks):
-        await publish(chunks)
+    if _fits(pieces):
+        await publish(pieces)
         return
-    for start in range(0, len(chunks), _PUBLISH_CHUNKS):
-        await publish(chunks[start : start + _PUBLISH_CHUNKS])
+    for start in range(0, len(pieces), _PUBLISH_CHUNKS):
+        await publish(pieces[start : start + _PUBLISH_CHUNKS])
 
 
-def _fits(chunks: list[ChunkEvent]) -> bool:
-    return len(chunks) <= _PUBLISH_CHUNKS or sum(len(c.text) for c in chunks) <= _PUBLISH_BYTES
+def _fits(pieces: list[Piece]) -> bool:
+    if len(pieces) <= _PUBLISH_CHUNKS:
+        return True
+    return sum(len(piece.chunk.text) for piece in pieces) <= _PUBLISH_BYTES
 
 
 class _Watchdog:
-    """One timer for both time limits of a run, looking only when a limit may have been reached.
+    """One timer for the time limits of a run, looking only when a limit may have been reached.
 
     Args:
         batches: What it ends.
         total: The longest the run may take, in s.
         idle: The longest the reader may wait for one batch, in s.
+        lasts: Tells for how long the budget will last at most, in s; ``None``: for ever.
     """
 
-    def __init__(self, batches: Batches, *, total: float, idle: float) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        total: float,
+        idle: float,
+        lasts: Callable[[], float] | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._batches = batches
         self._idle = idle
         self._deadline = self._loop.time() + total
+        self._lasts = lasts
         self._timer = self._loop.call_later(min(total, idle), self._look)
+        self.hasten()
+
+    def hasten(self) -> None:
+        """Look sooner when what was just delivered makes the budget end sooner."""
+        if self._lasts is not None:
+            at = self._loop.time() + max(0.0, self._lasts())
+            if at < self._timer.when():
+                self._timer.cancel()
+                self._timer = self._loop.call_at(at, self._look)
 
     def _look(self) -> None:
         now = self._loop.time()
         since = self._batches.waiting_since
         idle_until = (now if since is None else since) + self._idle
+        lasts = self._deadline - now if self._lasts is None else self._lasts()
         if now >= self._deadline:
-            self._batches.expire(_LimitReached("timeout"))
+            self._batches.expire(LimitReached("timeout"))
+        elif lasts <= 0:
+            self._batches.expire(LimitReached("budget_exceeded"))
         elif now >= idle_until:
-            self._batches.expire(_LimitReached("idle_timeout"))
+            self._batches.expire(LimitReached("idle_timeout"))
         else:
-            self._timer = self._loop.call_at(min(self._deadline, idle_until), self._look)
+            at = min(self._deadline, idle_until, now + lasts)
+            self._timer = self._loop.call_at(at, self._look)
 
     def stop(self) -> None:
         """Never look again."""
@@ -271,11 +303,17 @@ class _Watchdog:
 
 
 def _explain(
-    ending: HandlerFailed | _LimitReached, skill: Skill, input: SkillInput, total: float
+    ending: HandlerFailed | LimitReached,
+    skill: Skill,
+    input: SkillInput,
+    total: float,
+    budget: Budget | None,
 ) -> tuple[str, str, bool]:
     """Say how a run failed: code, message, retryable. Details go to the log, not to the client."""
-    if isinstance(ending, _LimitReached):
+    if isinstance(ending, LimitReached):
+        most = 0 if budget is None else budget.most
         message, retryable = {
+            "budget_exceeded": (f"To go on would cost more than {most:f} USD.", False),
             "timeout": (f"The skill did not finish within {total:g} s.", False),
             "idle_timeout": (f"The skill produced nothing for {skill.idle_timeout:g} s.", True),
             "output_limit": (f"The output is over {skill.max_output_bytes} bytes.", False),

@@ -6,11 +6,14 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Pricing", "estimate_tokens"]
+__all__ = ["Pricing", "estimate_tokens", "owed"]
 
 _QUANTUM: Final = Decimal("1e-9")
 _FIELDS: Final = ("base_usd", "per_token_usd", "per_second_usd")
 _ZERO: Final = Decimal(0)
+
+PAYING: Final = frozenset({"cancelled", "budget_exceeded"})
+"""The errors after which what was delivered is paid for."""
 
 _HIGHEST: Final = Decimal(1_000_000_000)
 _EXACT: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)
@@ -45,16 +48,18 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"pricing has no {unknown[0]!r}; it takes {', '.join(_FIELDS)}")
         return cls(**{name: _usd(name, value) for name, value in prices.items()})
 
-    def cost(self, *, tokens: int, milliseconds: int) -> Decimal:
+    def cost(self, *, tokens: int, milliseconds: int, most: Decimal | None = None) -> Decimal:
         """Compute the cost, rounded half to even at 1e-9 USD.
 
         Args:
             tokens: Output tokens.
             milliseconds: The execution's billed time.
+            most: What it may cost at most, in USD; ``None``: whatever it comes to.
         """
         with localcontext(_EXACT):
             seconds = Decimal(milliseconds) / 1000
             exact = self.base_usd + self.per_token_usd * tokens + self.per_second_usd * seconds
+            exact = exact if most is None else min(exact, most)
             rounded = exact.quantize(_QUANTUM).normalize()
             # normalize() writes 100 as 1E+2, which is valid JSON but surprises readers.
             plain = rounded.as_tuple().exponent in range(-9, 1)
@@ -72,6 +77,30 @@ def _usd(name: str, value: object) -> Decimal:
     if not price.is_finite() or not 0 <= price <= _HIGHEST:
         raise ValueError(f"{name} must be a number of USD from 0 to {_HIGHEST:f}, not {value!r}")
     return price
+
+
+def owed(
+    pricing: Pricing,
+    code: str,
+    *,
+    chunks: int,
+    tokens: int,
+    milliseconds: int,
+    most: Decimal | None = None,
+) -> Decimal:
+    """Tell what an execution pays that ended with an ``error``: for what it delivered, or nothing.
+
+    Args:
+        pricing: Its price.
+        code: The error's code.
+        chunks: How many chunks clients have.
+        tokens: Output tokens of them.
+        milliseconds: The execution's billed time.
+        most: As for :meth:`Pricing.cost`.
+    """
+    if code not in PAYING or not chunks:
+        return _ZERO
+    return pricing.cost(tokens=tokens, milliseconds=milliseconds, most=most)
 
 
 def estimate_tokens(characters: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, cast,
 import msgspec
 
 from machpay._contract import declared
+from machpay._tokenizers import Tokenizer, TokenizerName, counter
 from machpay.pricing import Pricing
 
 if TYPE_CHECKING:
@@ -136,6 +137,10 @@ class Skill:
         description: For people.
         price_usd: A fixed price per execution. Either this or ``pricing``.
         pricing: ``{"base_usd", "per_token_usd", "per_second_usd"}``, each a number of USD.
+        tokenizer: What counts output tokens where the handler does not report them: ``"o200k_base"`` or
+            ``"cl100k_base"`` (``pip install 'machpay[tokenizers]'``), or a function that takes text and
+            gives a number. It is called with pieces that end where a word does, on the event loop.
+            When left out, tokens are estimated: one for 4 characters.
         streaming: False delivers the whole output as one chunk when the handler is done.
         timeout: The longest an execution may run, in s.
         idle_timeout: The longest a handler may go without yielding, in s.
@@ -168,6 +173,7 @@ class Skill:
         description: str = "",
         price_usd: float | str | None = None,
         pricing: Mapping[str, object] | None = None,
+        tokenizer: TokenizerName | Tokenizer | None = None,
         streaming: bool = True,
         timeout: float = 3600.0,
         idle_timeout: float = 300.0,
@@ -208,6 +214,10 @@ class Skill:
         self.pricing: Pricing = Pricing.of(
             pricing or {"base_usd": 0 if price_usd is None else price_usd}
         )
+        try:
+            self.tokenizer: Tokenizer | None = counter(tokenizer)
+        except ValueError as error:
+            raise ValueError(f"skill {id!r}: {error}") from None
         self.streaming = streaming
         self.timeout: float = float(timeout)
         self.idle_timeout: float = float(idle_timeout)

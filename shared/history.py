@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from machpay.serve.overview import ErrorCount, Figures, Moment, Percentiles
+from shared.bill import COMPLETED
 from shared.buckets import percentile
 from shared.keys import SLOT_MS, pulse_key
-from shared.ledger import COMPLETED, OTHER, OUTCOME
+from shared.ledger import OTHER, OUTCOME
 from shared.pulse import DELIVERY, FIRST_CHUNK, KEPT_SLOTS, METRICS, QUEUE_WAIT, STARTED
 from shared.redis import Client, load_script
 

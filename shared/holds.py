@@ -59,6 +59,18 @@ class Standing(NamedTuple):
     input_bytes: int | None = None
 
 
+class Placed(NamedTuple):
+    """A hold that was placed.
+
+    Attributes:
+        reserved: What is reserved for the execution, in USD; ``None`` when its account is not prepaid.
+        kept: It was there already: another start of the same name is on its way.
+    """
+
+    reserved: Decimal | None
+    kept: bool
+
+
 class Account(NamedTuple):
     """How an account stands.
 
@@ -109,7 +121,7 @@ class Holds:
 
     async def place(
         self, account: str, execution_id: str, *, most: int, wanted: Decimal, least: Decimal
-    ) -> Decimal | None:
+    ) -> Placed:
         """Place the hold of an execution; one that has a hold keeps it, and nothing counts twice.
 
         Args:
@@ -118,9 +130,6 @@ class Holds:
             most: How many of the account's may run at once; 0: any number.
             wanted: What to reserve if the account has credit, in USD.
             least: What is enough when there is not so much, in USD.
-
-        Returns:
-            What is reserved for it, in USD; ``None`` when the account is not prepaid.
 
         Raises:
             TooMany: As many run as may.
@@ -137,7 +146,7 @@ class Holds:
             raise TooMany
         if status == b"POOR":
             raise Poor(to_usd(int(balance)))
-        return to_usd(int(amount)) if amount else None
+        return Placed(to_usd(int(amount)) if amount else None, status == b"KEPT")
 
     async def release(self, account: str, execution_id: str) -> None:
         """Give back the hold of an execution that will never run."""

@@ -13,16 +13,17 @@
 -- makes up a code for each execution would fill the memory. And nothing that goes wrong with figures may
 -- keep a row from being written, hence pcall. What need not be done every time is done when a slot sees an
 -- outcome for the first time, or when the list has become twice as long as it must be.
-if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
-  return 0
-end
--- What was reserved comes back, and what it costs is taken: in this step, so that it happens once.
+local added = redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+-- What has a row needs no hold. What was reserved comes back in the same step in which the cost is taken.
 local held = redis.pcall('HGET', KEYS[5], ARGV[1])
 redis.pcall('ZREM', KEYS[4], ARGV[1])
 if type(held) == 'string' then
   redis.pcall('HDEL', KEYS[5], ARGV[1])
   redis.pcall('HINCRBY', KEYS[3], 'reserved', '-' .. held)
   redis.pcall('HINCRBY', KEYS[3], 'balance', held)
+end
+if added == 0 then
+  return 0
 end
 if ARGV[11] ~= '' and redis.pcall('HEXISTS', KEYS[3], 'balance') == 1 then
   redis.pcall('HINCRBY', KEYS[3], 'balance', '-' .. ARGV[11])

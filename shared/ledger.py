@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from machpay._wire import encode_payload
-from machpay.events import EndEvent, ErrorEvent
+from shared.bill import Used, bill
 from shared.keys import (
     PULSE_PREFIX,
     PULSE_TTL_MS,
@@ -34,11 +34,6 @@ from shared.redis import Client, load_script
 from shared.terms import Terms
 
 logger: Final = logging.getLogger("machpay.ledger")
-
-_end: Final = msgspec.json.Decoder(EndEvent)
-_error: Final = msgspec.json.Decoder(ErrorEvent)
-
-COMPLETED: Final = "completed"
 
 OUTCOME: Final = "outcome:"
 """What the pulse's fields of outcomes begin with."""
@@ -64,7 +59,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         outcome: ``completed``, or the code of its ``error`` event.
         tokens_used: Output tokens that are paid for.
         cost_usd: What is paid.
-        duration_ms: From the claim to the end, in ms.
+        duration_ms: What is paid for of the time from the claim to the end, in ms.
         prepaid: It is taken from the account's credit; not there when it isn't.
     """
 
@@ -79,7 +74,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     prepaid: bool | UnsetType = UNSET
 
     @classmethod
-    def of(cls, execution_id: str, terms: Terms, kind: str, payload: bytes) -> "Row":
+    def of(cls, execution_id: str, terms: Terms, kind: str, payload: bytes, used: Used) -> "Row":
         """Make the row of an execution from its terminal event.
 
         Args:
@@ -87,26 +82,22 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             terms: What was agreed at its start.
             kind: ``end`` or ``error``.
             payload: The event's payload.
+            used: What was used, as it stands beside the event.
 
         Raises:
             msgspec.DecodeError: It is no terminal event of ours.
         """
-        row = cls(
+        due = bill(terms, kind, payload, used)
+        return cls(
             execution_id=execution_id,
             owner=terms.owner,
             skill_id=terms.skill_id,
             created_at=terms.created_at,
-            outcome=COMPLETED,
+            outcome=due.outcome,
+            tokens_used=due.used.tokens if due.pays else 0,
+            cost_usd=due.cost_usd,
+            duration_ms=due.used.ms if due.pays else 0,
             prepaid=terms.prepaid or UNSET,
-        )
-        if kind != "end":
-            return msgspec.structs.replace(row, outcome=_error.decode(payload).code)
-        end = _end.decode(payload)
-        return msgspec.structs.replace(
-            row,
-            tokens_used=end.tokens_used,
-            cost_usd=end.cost_usd,
-            duration_ms=end.duration_ms,
         )
 
 
@@ -192,5 +183,8 @@ class Ledger:
         if not summary.last.terminal:
             return False
         kind = summary.last.type.decode()
-        await self.record(Row.of(execution_id, summary.terms, kind, summary.last.data))
+        last = summary.last
+        await self.record(
+            Row.of(execution_id, summary.terms, kind, last.data, Used.read(last.extra))
+        )
         return True

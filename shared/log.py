@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from machpay._position import ORIGIN, START, Position
 from machpay.events import TERMINAL as TERMINAL_EVENTS
+from shared.bill import Used
 from shared.keys import bar_key, fence_key, log_key
 from shared.line import Answered
 from shared.redis import Client, load_script
@@ -85,11 +86,14 @@ class Entry(NamedTuple):
         id: ``<attempt>-<seq>``.
         type: ``start``, ``chunk``, ``end`` or ``error``, or one of :data:`INTERNAL`.
         data: The payload, one line of JSON.
+        extra: What stands beside it and no client sees: the terms, for ``start``; what was used up to
+            it (:class:`~shared.bill.Used`), for the last of a batch.
     """
 
     id: bytes
     type: bytes
     data: bytes
+    extra: bytes = b""
 
     @property
     def position(self) -> Position:
@@ -189,6 +193,7 @@ class EventLog:
         events: Sequence[NewEvent],
         *,
         ttl: float = 0.0,
+        used: Used | None = None,
     ) -> None:
         """Append a batch, all of it or nothing; safe to repeat when the answer was lost.
 
@@ -198,6 +203,7 @@ class EventLog:
             events: What to append. A terminal event can only be the last, and sets the TTL to the
                 retention.
             ttl: When > 0, how long the log stays from now, in s.
+            used: What the attempt used up to the batch's end; ``None`` carries over what the log says.
 
         Raises:
             ValueError: A terminal event is not the last of the batch.
@@ -207,13 +213,14 @@ class EventLog:
             Lost: Redis lost the log's tail.
             Expired: There is no log.
         """
-        await self._write(execution_id, first, events, ttl, b"")
+        await self._write(execution_id, first, events, ttl, b"", used=used)
 
     async def conclude(self, execution_id: str, error: bytes) -> bool:
         """Write the terminal ``error`` of an execution whose worker can't, or won't.
 
         It takes the next attempt's number, so a worker that still lives is fenced off, and no id
-        is ever used again for other content, even when Redis lost the log's tail.
+        is ever used again for other content, even when Redis lost the log's tail. What was used up to
+        now is written beside it.
 
         Args:
             execution_id: The execution.
@@ -249,7 +256,12 @@ class EventLog:
             return None
 
     def send(
-        self, keys: list[str], first: Position, events: Sequence[NewEvent], answered: Answered
+        self,
+        keys: list[str],
+        first: Position,
+        events: Sequence[NewEvent],
+        used: Used,
+        answered: Answered,
     ) -> None:
         """Send what :meth:`append` would, without waiting: for those who append all the time.
 
@@ -257,10 +269,11 @@ class EventLog:
             keys: From :meth:`keys`.
             first: As for :meth:`append`.
             events: As for :meth:`append`.
+            used: As for :meth:`append`.
             answered: Called with what :meth:`check` takes; or with an error of Redis or of the
                 connection: repeat it with :meth:`append` then.
         """
-        args = self._args(first, events, 0.0, b"")
+        args = self._args(first, events, 0.0, b"", used)
         self._append.send(keys, args, answered)
 
     @staticmethod
@@ -284,7 +297,12 @@ class EventLog:
         return top
 
     def _args(
-        self, first: Position, events: Sequence[NewEvent], ttl: float, origin: bytes
+        self,
+        first: Position,
+        events: Sequence[NewEvent],
+        ttl: float,
+        origin: bytes,
+        used: Used | None,
     ) -> list[Any]:
         for kind, _ in events[:-1]:
             if kind in TERMINAL_EVENTS:
@@ -292,7 +310,8 @@ class EventLog:
         ttl_ms = int(ttl * 1000)
         if events[-1][0] in TERMINAL_EVENTS:
             ttl_ms = self._retention_ms
-        args: list[Any] = [first.attempt, first.seq, ttl_ms, origin]
+        sofar = "" if used is None else used.text()
+        args: list[Any] = [first.attempt, first.seq, ttl_ms, origin, sofar]
         for event in events:
             args += event
         return args
@@ -305,8 +324,9 @@ class EventLog:
         ttl: float,
         origin: bytes,
         *more_keys: str,
+        used: Used | None = None,
     ) -> Position:
-        args = self._args(first, events, ttl, origin)
+        args = self._args(first, events, ttl, origin, used)
         reply = await self._append([*self.keys(execution_id), *more_keys], args)
         return self.check(execution_id, reply)
 
@@ -331,12 +351,12 @@ class EventLog:
         """
         low = f"{after}" if inclusive else f"({after}"
         rows = await self._redis.xrange(log_key(execution_id), low, "+", count)
-        return [Entry(row[0], row[1][1], row[1][3]) for row in rows]
+        return [_entry(row) for row in rows]
 
     async def last(self, execution_id: str) -> Entry | None:
         """Read the last entry; ``None`` when there is no log."""
         rows = await self._redis.xrevrange(log_key(execution_id), "+", "-", 1)
-        return Entry(rows[0][0], rows[0][1][1], rows[0][1][3]) if rows else None
+        return _entry(rows[0]) if rows else None
 
     async def describe(self, execution_id: str, at: Position = ORIGIN) -> Summary | None:
         """Read both ends of a log, and whether it has an entry, in one round trip.
@@ -353,8 +373,7 @@ class EventLog:
             fields = head[0][1] if head else []
             if len(fields) < 6 or fields[4] != b"o":
                 return None
-            last = Entry(tail[0][0], tail[0][1][1], tail[0][1][3])
-            return Summary(decode_terms(fields[5]), last, bool(found))
+            return Summary(decode_terms(fields[5]), _entry(tail[0]), bool(found))
         except msgspec.DecodeError:
             return None
         except ResponseError as error:
@@ -365,6 +384,11 @@ class EventLog:
 
 def _raw(reply: Any, **_options: Any) -> Any:
     return reply
+
+
+def _entry(row: list[Any]) -> Entry:
+    fields = row[1]
+    return Entry(row[0], fields[1], fields[3], fields[5] if len(fields) > 4 else b"")
 
 
 def parse_batch(parts: list[bytes]) -> tuple[Position, list[tuple[bytes, bytes]]]:

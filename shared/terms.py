@@ -25,10 +25,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         timeout: The longest it may run, in s, over all attempts.
         queue_timeout: The longest it may wait for its first claim, in s.
         idle_timeout: The longest it may produce nothing, in s.
+        max_cost: The most that it may cost, in USD; ``None``: whatever it comes to.
         cancel_after: For how long nobody may be reading before it is cancelled, in s; ``None``: for
             as long as it runs.
         fingerprint: A digest of the request, to tell a repeated start from another one.
-        max_cost: What it may cost at most, in USD; ``None``: as much as it does.
         prepaid: What it costs is taken from its account's credit, where ``max_cost`` is reserved for it.
         v: The format's version.
     """
@@ -40,9 +40,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = 3600.0
     queue_timeout: float = 300.0
     idle_timeout: float = 300.0
+    max_cost: Decimal | None = None
     cancel_after: float | None = None
     fingerprint: str = ""
-    max_cost: Decimal | None = None
     prepaid: bool = False
     v: int = FORMAT
 

@@ -10,6 +10,7 @@ from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import ErrorEvent, StartEvent
 from machpay.skill import OnInterrupt, Resume, Skill
+from shared.bill import Used
 from shared.log import CLAIM, HANDOVER, RUNNING_MARGIN, EventLog, Mark, NewEvent
 from shared.patience import patiently
 from shared.refusals import Ended, Expired, Fenced, LogError
@@ -59,6 +60,7 @@ class Claim(NamedTuple):
         spent: For how long earlier attempts ran, in s, from the first claim on.
         resume: What was delivered, for a handler that continues.
         replay: What was delivered, for one that must yield it again.
+        earlier_tokens: As how many tokens what was delivered was counted, for a handler that continues.
     """
 
     execution_id: str
@@ -68,6 +70,7 @@ class Claim(NamedTuple):
     spent: float = 0.0
     resume: Resume | None = None
     replay: Transcript | None = None
+    earlier_tokens: int | None = None
 
 
 async def claim(
@@ -99,8 +102,12 @@ async def claim(
     mark: NewEvent = (CLAIM, _mark(leases.token))
     ttl = terms.timeout + RUNNING_MARGIN
     first = Position(attempt_at(terms, time.time()), 2)
+
+    async def begin() -> None:
+        await log.append(execution_id, first, [mark], ttl=ttl, used=Used())
+
     try:
-        await _patiently(execution_id, lambda: log.append(execution_id, first, [mark], ttl=ttl))
+        await _patiently(execution_id, begin)
     except (Ended, Expired) as refusal:
         logger.info("%s: nothing to run, the log is %s", execution_id, refusal)
         return None
@@ -157,7 +164,7 @@ async def _claimed(log: EventLog, mine: Claim, past: Past, terms: Terms) -> Clai
     if not past.chunks:
         return mine
     if past.policy == "continue":
-        return mine._replace(resume=past.resume())
+        return mine._replace(resume=past.resume(), earlier_tokens=past.used.tokens)
     if past.policy == "replay":
         return mine._replace(replay=past.transcript)
     start = StartEvent(
@@ -165,8 +172,13 @@ async def _claimed(log: EventLog, mine: Claim, past: Past, terms: Terms) -> Clai
     )
     place = Position(mine.attempt, mine.next_seq)
     events: list[NewEvent] = [("start", encode_payload(start))]
+
+    async def restart() -> None:
+        # What was delivered is void now, and not paid for.
+        await log.append(mine.execution_id, place, events, used=Used())
+
     try:
-        await _patiently(mine.execution_id, lambda: log.append(mine.execution_id, place, events))
+        await _patiently(mine.execution_id, restart)
     except LogError as refusal:
         logger.info("%s: taken over, or ended: %s", mine.execution_id, refusal)
         return None

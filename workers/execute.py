@@ -12,6 +12,7 @@ import msgspec
 from arq import Retry
 from redis.exceptions import RedisError
 
+from machpay._budget import Budget
 from machpay._endings import INTERNAL, LOG_LOST
 from machpay._run import Interrupted, run
 from machpay._wire import encode_payload
@@ -20,7 +21,7 @@ from machpay.skill import Skill, SkillInput
 from shared.cancellation import cancelled
 from shared.jobs import Execute
 from shared.ledger import Ledger, Row
-from shared.log import EventLog, NewEvent
+from shared.log import EventLog
 from shared.overdue import end_if_unclaimed
 from shared.presence import Presence
 from shared.pulse import QUEUE_WAIT, Tally
@@ -33,7 +34,7 @@ from workers.leases import Leases
 from workers.publisher import Publisher
 from workers.remote_skill import RemoteSkill
 from workers.replay import Replay
-from workers.settle import settle
+from workers.settle import Settlement, settle
 
 logger: Final = logging.getLogger("machpay.execute")
 
@@ -218,7 +219,7 @@ class Executor:
                 self._tally.measure(QUEUE_WAIT, time.time() - terms.created_at / 1000)
             end = await self._attempt(skill, data, terms, mine)
         if end is not None:
-            await self._ledger.record(Row.of(execution_id, terms, *end))
+            await self._ledger.record(Row.of(execution_id, terms, *end.event, end.used))
         else:
             await self._settle(execution_id)
         if remote is not None:
@@ -226,8 +227,8 @@ class Executor:
 
     async def _attempt(
         self, skill: Skill, data: dict[str, Any], terms: Terms, mine: _Run
-    ) -> NewEvent | None:
-        """Run an attempt; returns its terminal event, or ``None`` when the log is not ours."""
+    ) -> Settlement | None:
+        """Run an attempt; returns how it ended, or ``None`` when the log is not ours."""
         assert mine.claim is not None  # noqa: S101 - for mypy: the caller claimed
         try:
             return await self._run(skill, data, terms, mine, mine.claim)
@@ -252,15 +253,15 @@ class Executor:
 
     async def _run(
         self, skill: Skill, data: dict[str, Any], terms: Terms, mine: _Run, attempt: Claim
-    ) -> NewEvent:
-        began = time.monotonic_ns()
+    ) -> Settlement:
+        began = time.monotonic()
         given = SkillInput(
             data=data,
             execution_id=attempt.execution_id,
             attempt=attempt.ordinal,
             resume=attempt.resume,
         )
-        publisher = Publisher(self._log, attempt)
+        publisher = Publisher(self._log, attempt, began)
         replay = Replay(attempt.replay, publisher.publish)
         mine.begin(publisher)
         async with asyncio.TaskGroup() as tasks:
@@ -274,11 +275,12 @@ class Executor:
                     timeout=terms.timeout,
                     spent=attempt.spent,
                     at_once=publisher.at_once if attempt.replay is None else None,
+                    budget=_budget(terms, began),
+                    earlier_tokens=attempt.earlier_tokens,
                 )
             )
-            elapsed_ms = (time.monotonic_ns() - began) // 1_000_000
-            end = settle(terms, outcome, elapsed_ms)
-            publisher.finish(end)
+            end = settle(terms, outcome, int((time.monotonic() - began) * 1000))
+            publisher.finish(*end)
             if watching is not None:
                 watching.cancel()
         return end
@@ -326,6 +328,10 @@ class Executor:
                         return
         # Then the attempt counts as lost.
         logger.warning("%s: handed over without a note: %s", mine.claim.execution_id, error)
+
+
+def _budget(terms: Terms, began: float) -> Budget | None:
+    return None if terms.max_cost is None else Budget(terms.pricing, terms.max_cost, began)
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

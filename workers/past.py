@@ -9,6 +9,7 @@ import msgspec
 from machpay._position import Position
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt, Resume
+from shared.bill import Used
 from shared.cancellation import cancelled
 from shared.log import CLAIM, HANDOVER, Entry, EventLog, Mark
 
@@ -58,6 +59,7 @@ class Past:
         lost: Attempts whose workers were lost; those that were handed over don't count.
         began_at: When the first attempt claimed, in ms since the epoch; ``None`` before.
         chunks: How many chunks clients have, of the output that counts.
+        used: What the log says was used up to there.
         transcript: Those chunks, for ``"replay"``.
     """
 
@@ -68,6 +70,7 @@ class Past:
         self.lost = 0
         self.began_at: int | None = None
         self.chunks = 0
+        self.used = Used()
         self.transcript = Transcript()
         self._texts: list[str] = []
         self.policy = policy
@@ -106,6 +109,8 @@ class Past:
         elif kind == "chunk":
             self.chunks += 1
             self._keep(entry)
+        if entry.extra:
+            self.used = Used.read(entry.extra)
         self.ended = entry.terminal
 
     def _keep(self, entry: Entry) -> None:

@@ -7,11 +7,14 @@ Redis is held back, not buffered.
 
 import asyncio
 import logging
+import time
 from typing import Any, Final
 
+from machpay._output import Piece
 from machpay._position import Position
 from machpay._wire import encode_payload
-from machpay.events import TERMINAL, ChunkEvent
+from machpay.events import TERMINAL
+from shared.bill import Used
 from shared.cancellation import cancelled
 from shared.log import RUNNING_MARGIN, EventLog, NewEvent
 from shared.patience import patiently
@@ -39,16 +42,20 @@ class Publisher:
     Args:
         log: The event logs.
         claim: The attempt to write.
+        began: When it was claimed, by the monotonic clock, in s.
     """
 
-    def __init__(self, log: EventLog, claim: Claim) -> None:
+    def __init__(self, log: EventLog, claim: Claim, began: float) -> None:
         self._log = log
         self._claim = claim
+        self._began = began
         self._keys = log.keys(claim.execution_id)
         self._next_seq = claim.next_seq
         self._buffer: list[NewEvent] = []
+        self._counts: list[tuple[int, int]] = []
         self._size = 0
         self._in_flight: list[NewEvent] = []
+        self._used = Used()
         self._space = asyncio.Event()
         self._space.set()
         self._news = asyncio.Event()
@@ -58,35 +65,40 @@ class Publisher:
         self._stopped = False
         self._aborted: Exception | None = None
 
-    async def publish(self, chunks: list[ChunkEvent]) -> None:
+    async def publish(self, pieces: list[Piece]) -> None:
         """Take chunks; return when there is room for more.
 
         Args:
-            chunks: In order; each becomes one event.
+            pieces: In order; each becomes one event.
         """
-        for chunk in chunks:
-            self._put(("chunk", encode_payload(chunk)))
+        for chunk, tokens in pieces:
+            self._put(("chunk", encode_payload(chunk)), chunk.index + 1, tokens)
         self._begin()
         if self._full():
             self._space.clear()
             await self._space.wait()
 
-    def at_once(self, chunks: list[ChunkEvent]) -> bool:
+    def at_once(self, pieces: list[Piece]) -> bool:
         """Take chunks if there is room, else none of them.
 
         Args:
-            chunks: As for :meth:`publish`.
+            pieces: As for :meth:`publish`.
         """
         if self._full():
             return False
-        for chunk in chunks:
-            self._put(("chunk", encode_payload(chunk)))
+        for chunk, tokens in pieces:
+            self._put(("chunk", encode_payload(chunk)), chunk.index + 1, tokens)
         self._begin()
         return True
 
-    def finish(self, event: NewEvent) -> None:
-        """Take the terminal event: :meth:`run` returns once it, and all before it, is written."""
-        self._put(event)
+    def finish(self, event: NewEvent, used: Used) -> None:
+        """Take the terminal event: :meth:`run` returns once it, and all before it, is written.
+
+        Args:
+            event: The event.
+            used: What the attempt used; its time is taken when it is written.
+        """
+        self._put(event, used.chunks, used.tokens)
         self._begin()
 
     def abort(self, reason: Exception) -> None:
@@ -94,8 +106,9 @@ class Publisher:
         self._aborted = reason
         self._news.set()
 
-    def _put(self, event: NewEvent) -> None:
+    def _put(self, event: NewEvent, chunks: int, tokens: int) -> None:
         self._buffer.append(event)
+        self._counts.append((chunks, tokens))
         self._size += len(event[1])
 
     def _full(self) -> bool:
@@ -130,7 +143,11 @@ class Publisher:
         if self._in_flight or not self._buffer or self._stopped or self._aborted is not None:
             return
         self._in_flight = batch = self._take()
-        self._log.send(self._keys, self._place, batch, self._answered)
+        chunks, tokens = self._counts[len(batch) - 1]
+        del self._counts[: len(batch)]
+        ms = int((time.monotonic() - self._began) * 1000)
+        self._used = used = Used(chunks, tokens, ms)
+        self._log.send(self._keys, self._place, batch, used, self._answered)
 
     def _answered(self, reply: Any) -> None:
         if isinstance(reply, Exception):
@@ -150,7 +167,7 @@ class Publisher:
         execution_id, batch = self._claim.execution_id, self._in_flight
 
         async def append() -> None:
-            await self._log.append(execution_id, self._place, batch)
+            await self._log.append(execution_id, self._place, batch, used=self._used)
 
         await patiently(append, logger, execution_id, RUNNING_MARGIN)
         self._broke = False

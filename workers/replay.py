@@ -4,8 +4,8 @@ from collections.abc import Awaitable
 from typing import Final
 
 from machpay._endings import NONDETERMINISTIC
+from machpay._output import Piece
 from machpay._run import Failed, Outcome, Publish
-from machpay.events import ChunkEvent
 from workers.past import Transcript
 
 _DIFFERS: Final = Failed(
@@ -30,25 +30,25 @@ class Replay:
         self._again = Transcript()
         self._publish = publish
 
-    async def publish(self, chunks: list[ChunkEvent]) -> None:
+    async def publish(self, pieces: list[Piece]) -> None:
         """Take chunks; those that are new go on.
 
         Raises:
             NotTheSame: They are not what was delivered.
         """
         if self._delivered is None:
-            await self._publish(chunks)
+            await self._publish(pieces)
             return
         missing = self._delivered.chunks - self._again.chunks
-        for chunk in chunks[:missing]:
-            self._again.add(chunk)
+        for piece in pieces[:missing]:
+            self._again.add(piece.chunk)
         if self._again.chunks < self._delivered.chunks:
             return
         if not self._again.same_as(self._delivered):
             raise NotTheSame
         self._delivered = None
-        if len(chunks) > missing:
-            await self._publish(chunks[missing:])
+        if len(pieces) > missing:
+            await self._publish(pieces[missing:])
 
     async def judge(self, outcome: Awaitable[Outcome]) -> Outcome:
         """Wait for how the handler ends; it fails if it was not deterministic."""

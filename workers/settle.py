@@ -1,13 +1,28 @@
 """The settlement: what an execution used and cost, as its terminal event says it."""
 
+from typing import NamedTuple
+
 from machpay._run import Completed, Outcome
 from machpay._wire import encode_payload
 from machpay.events import EndEvent, ErrorEvent
+from shared.bill import Used, cost
 from shared.log import NewEvent
 from shared.terms import Terms
 
 
-def settle(terms: Terms, outcome: Outcome, duration_ms: int) -> NewEvent:
+class Settlement(NamedTuple):
+    """How an attempt ends.
+
+    Attributes:
+        event: The terminal event.
+        used: What was used.
+    """
+
+    event: NewEvent
+    used: Used
+
+
+def settle(terms: Terms, outcome: Outcome, duration_ms: int) -> Settlement:
     """Make the terminal event of an execution.
 
     Args:
@@ -15,9 +30,9 @@ def settle(terms: Terms, outcome: Outcome, duration_ms: int) -> NewEvent:
         outcome: How the handler ended.
         duration_ms: From the claim to now, in ms.
     """
+    used = Used(outcome.chunks, outcome.tokens, duration_ms)
     if isinstance(outcome, Completed):
-        cost = terms.pricing.cost(tokens=outcome.tokens, milliseconds=duration_ms)
-        end = EndEvent(tokens_used=outcome.tokens, cost_usd=cost, duration_ms=duration_ms)
-        return "end", encode_payload(end)
+        end = EndEvent(tokens_used=used.tokens, cost_usd=cost(terms, used), duration_ms=duration_ms)
+        return Settlement(("end", encode_payload(end)), used)
     error = ErrorEvent(code=outcome.code, message=outcome.message, retryable=outcome.retryable)
-    return "error", encode_payload(error)
+    return Settlement(("error", encode_payload(error)), used)

@@ -5,9 +5,11 @@ follow from ``1-3``.
 """
 
 import asyncio
-from time import time_ns
+from decimal import Decimal
+from time import monotonic, time_ns
 from typing import Final
 
+from machpay._budget import Budget
 from machpay._position import Cursor, Position
 from machpay._wire import encode_payload, frame
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
@@ -27,6 +29,10 @@ class Log:
         size: About how much memory it takes, in bytes.
         frames: The start's, then one per entry from seq 3 on.
         texts: The chunks' texts.
+        tokens: Output tokens of them.
+        began: When it began to run, by the monotonic clock, in s; ``None``: it did not.
+        budget: What it may cost; ``None``: anything.
+        duration_ms: For how long it ran until its end, in ms.
         end: Its terminal event, once it has one.
         cancelled: Somebody asked for its end, or nobody for its output.
         ended_at: When it ended, by the monotonic clock, in s.
@@ -44,6 +50,10 @@ class Log:
         self.size: int = 0
         self.frames: list[bytes] = []
         self.texts: list[str] = []
+        self.tokens = 0
+        self.began: float | None = None
+        self.budget: Budget | None = None
+        self.duration_ms = 0
         self.end: EndEvent | ErrorEvent | None = None
         self.ended_at: float = 0.0
         self.cancelled = False
@@ -56,6 +66,15 @@ class Log:
     def top(self) -> Position:
         """The newest entry."""
         return Position(1, len(self.frames) + 1)
+
+    @property
+    def most(self) -> Decimal | None:
+        """The most that it may cost, in USD; ``None``: whatever it comes to."""
+        return None if self.budget is None else self.budget.most
+
+    def ran_for(self) -> int:
+        """Tell for how long it has run, in ms."""
+        return 0 if self.began is None else round((monotonic() - self.began) * 1000)
 
     def append(self, name: str, event: ChunkEvent | EndEvent | ErrorEvent) -> int:
         """Append an entry; return about how many bytes of memory it takes."""

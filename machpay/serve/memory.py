@@ -14,11 +14,14 @@ from typing import Final, Self
 
 from msgspec import structs
 
+from machpay._budget import Budget
 from machpay._endings import CANCELLED, INTERNAL
+from machpay._output import Piece
 from machpay._position import Cursor, Position, is_chosen_id
 from machpay._run import Completed, run
 from machpay._wire import HEARTBEAT
-from machpay.events import ChunkEvent, EndEvent, ErrorEvent
+from machpay.events import EndEvent, ErrorEvent
+from machpay.pricing import owed
 from machpay.serve.bars import Bars
 from machpay.serve.callers import Caller
 from machpay.serve.contracts import refusal
@@ -161,6 +164,9 @@ class MemoryExecutions:
 
     def _run(self, log: Log, request: StartRequest) -> None:
         skill, options = self._skills[request.skill.id], request.options
+        log.began = monotonic()
+        if options.max_cost_usd is not None:
+            log.budget = Budget(skill.pricing, options.max_cost_usd, log.began)
         input = SkillInput(request.input, execution_id=log.execution_id)
         task = self._group.create_task(
             self._execute(log, skill, input, options.limit(skill.timeout)),
@@ -254,9 +260,22 @@ class MemoryExecutions:
                 duration_ms=log.end.duration_ms,
             )
         if isinstance(log.end, ErrorEvent):
-            error = {"code": log.end.code, "message": log.end.message}
-            status = "cancelled" if log.end is CANCELLED else "failed"
-            return structs.replace(info, status=status, error=error)
+            pricing = self._skills[log.skill_id].pricing
+            return structs.replace(
+                info,
+                status="cancelled" if log.end is CANCELLED else "failed",
+                error={"code": log.end.code, "message": log.end.message},
+                tokens_used=log.tokens,
+                cost_usd=owed(
+                    pricing,
+                    log.end.code,
+                    chunks=len(log.texts),
+                    tokens=log.tokens,
+                    milliseconds=log.duration_ms,
+                    most=log.most,
+                ),
+                duration_ms=log.duration_ms,
+            )
         return info
 
     def _known(self, execution_id: str) -> Log | None:
@@ -274,17 +293,17 @@ class MemoryExecutions:
     ) -> EndEvent | ErrorEvent:
         """Run an execution; never raises, because that would end all others of the group."""
 
-        async def publish(chunks: list[ChunkEvent]) -> None:
-            for chunk in chunks:
+        async def publish(pieces: list[Piece]) -> None:
+            for chunk, tokens in pieces:
                 self._size += log.append("chunk", chunk)
+                log.tokens = tokens
             log.wake()
             self._forget()
             if self._size > self._max_bytes:
                 raise _OutOfMemory
 
-        started = monotonic()
         try:
-            outcome = await run(skill, input, publish, timeout=limit)
+            outcome = await run(skill, input, publish, timeout=limit, budget=log.budget)
         except _OutOfMemory:
             logger.error("execution %s: all logs together are too large", log.execution_id)  # noqa: TRY400 - there is no more to tell
             return _FULL
@@ -292,9 +311,10 @@ class MemoryExecutions:
             logger.exception("execution %s could not be run", log.execution_id)
             return INTERNAL
         if isinstance(outcome, Completed):
-            duration = round((monotonic() - started) * 1000)
-            cost = skill.pricing.cost(tokens=outcome.tokens, milliseconds=duration)
+            duration = log.ran_for()
+            cost = skill.pricing.cost(tokens=outcome.tokens, milliseconds=duration, most=log.most)
             return EndEvent(tokens_used=outcome.tokens, cost_usd=cost, duration_ms=duration)
+        log.tokens = outcome.tokens
         return ErrorEvent(code=outcome.code, message=outcome.message, retryable=outcome.retryable)
 
     def _finish(self, log: Log, task: "asyncio.Task[EndEvent | ErrorEvent]") -> None:
@@ -309,6 +329,7 @@ class MemoryExecutions:
     def _end(self, log: Log, ending: EndEvent | ErrorEvent) -> None:
         self._size += log.append("end" if isinstance(ending, EndEvent) else "error", ending)
         log.ended_at = monotonic()
+        log.duration_ms = log.ran_for()
         log.presence.release()
         del self._running[log.execution_id]
         self._finished[log.execution_id] = log

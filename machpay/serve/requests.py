@@ -29,8 +29,6 @@ connection that is closed with bytes unread is reset, and the answer lost with i
 
 _NO_WEIGHT: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 
-_RESERVED: Final = frozenset({"max_cost_usd"})
-
 
 class Asked(NamedTuple):
     """What the body of a start asks for.
@@ -55,14 +53,11 @@ async def read_start(request: Request, max_body_bytes: int, *, names_skill: bool
         names_skill: The body must have a ``skill_id``, too.
 
     Raises:
-        ApiError: 400 ``bad_request`` or ``not_supported``, 408 ``request_timeout``, 413
-            ``body_too_large``.
+        ApiError: 400 ``bad_request``, 408 ``request_timeout``, 413 ``body_too_large``.
     """
     body = await read_object(request, max_body_bytes)
     known = {"input", "skill_id"} if names_skill else {"input"}
     for key in body:
-        if key in _RESERVED:
-            raise ApiError(400, "not_supported", f"{key!r} is not supported by this server.")
         if key not in known and key not in KEYS:
             raise ApiError(400, "bad_request", f"The body has an unknown key: {key[:64]!r}.")
     value, skill_id = body.get("input", {}), body.get("skill_id", "")

@@ -150,7 +150,7 @@ def test_ids_that_can_be_chosen(served: Server, name: str) -> None:
         (b'{"skill_id":null}', 400, "bad_request"),
         (b'{"skill_id":["echo"]}', 400, "bad_request"),
         (b'{"skill_id":"echo","inptu":{}}', 400, "bad_request"),
-        (b'{"skill_id":"echo","max_cost_usd":1}', 400, "not_supported"),
+        (b'{"skill_id":"echo","max_cost_usd":0}', 400, "bad_request"),
         (b'{"skill_id":"nope"}', 404, "skill_not_found"),
         (b'{"skill_id":"..\\u0000"}', 404, "skill_not_found"),
     ],

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import aclosing
+from decimal import Decimal
 from functools import partial
 from typing import Any, cast
 
@@ -86,6 +87,8 @@ def test_other_options_are_another_start_and_a_default_is_none() -> None:
         {"on_disconnect": {"cancel_after": 5}},
         {"on_disconnect": {"cancel_after": 6}},
         {"timeout": 5, "on_disconnect": {"cancel_after": 5}},
+        {"max_cost_usd": 5},
+        {"max_cost_usd": 0.05},
     ]
     assert len({fingerprint(body) for body in bodies}) == len(bodies)
     for body in bodies:
@@ -100,6 +103,45 @@ def test_options_that_are_none_are_refused_wherever_they_are_made(value: Any) ->
         Options(timeout=value)
     with pytest.raises(ValueError, match="cancel_after"):
         Options(cancel_after=value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [(0.05, "0.05"), ("0.050", "0.05"), (5, "5"), ("100", "100"), (Decimal("1e2"), "100"),
+     (1e-9, "0.000000001"), (1e9, "1000000000"), ("1000000000.0", "1000000000"),
+     (0.1 + 0.2, "0.3"), ("0.0000000019", "0.000000001")],
+)  # fmt: skip
+def test_a_cap_is_exact_and_has_one_form(asked: Any, meant: str) -> None:
+    options = Options.of_body({"max_cost_usd": asked})
+    assert options.max_cost_usd == Decimal(meant)
+    assert options.body() == {"max_cost_usd": meant}
+    assert Options.of_body(options.body()) == options
+
+
+NO_CAPS: list[Any] = [
+    *(
+        0,
+        -1,
+        True,
+        None,
+        float("nan"),
+        float("inf"),
+        10**5000,
+        1e-10,
+        1e10,
+        [],
+        {},
+        Decimal("sNaN"),
+    ),
+    *("", "0", "-1", "+1", "1e3", " 1", "1\n", "1_0", "01", ".5", "5.", "\u0661", "NaN"),
+    *("0.0000000001", "1000000000.1"),
+]
+
+
+def test_a_cap_that_is_none_is_refused() -> None:
+    for value in NO_CAPS:
+        with pytest.raises(ValueError, match="'max_cost_usd' must be an amount in USD from 0"):
+            Options.of_body({"max_cost_usd": value})
 
 
 # ---- nobody reads

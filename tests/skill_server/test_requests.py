@@ -56,7 +56,6 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "input is null": (b'{"input":null}', "bad_request"),
     "unknown key": (b'{"input":{},"inptu":{}}', "bad_request"),
     "a price of its own": (b'{"input":{},"price_usd":0}', "bad_request"),
-    "max_cost_usd": (b'{"max_cost_usd":5}', "not_supported"),
     "bad UTF-8": (b'{"input":{"a":"\xff"}}', "bad_request"),
     "bad UTF-8 outside": (b"\xff", "bad_request"),
     "lone surrogate": (b'{"input":{"a":"\\ud83d"}}', "bad_request"),
@@ -73,6 +72,10 @@ BODIES: dict[str, tuple[bytes, str]] = {
 }
 
 NO_OPTIONS: dict[str, tuple[str, list[str]]] = {
+    "max_cost_usd": (
+        "max_cost_usd",
+        ["0", "-1", '"5 USD"', '"0"', "true", "null", "[]", "{}", "1" + "0" * 400],
+    ),
     "timeout": ("timeout", ["0", "-1", '"5"', "true", "null", "[]", "{}", "1" + "0" * 400]),
     "on_disconnect": (
         "on_disconnect",

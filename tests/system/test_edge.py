@@ -335,7 +335,7 @@ def test_a_cursor_beyond_the_end_is_log_lost_and_then_final(
         (b'{"input": ' + b"[" * 100_000, 400, "bad_request"),
         (b'{"input": {"a": ' + b'{"a":' * 100_000, 400, "bad_request"),
         (b'{"inptu": {}}', 400, "bad_request"),
-        (b'{"input": {}, "max_cost_usd": 1}', 400, "not_supported"),
+        (b'{"input": {}, "max_cost_usd": 0}', 400, "bad_request"),
         (b'{"input": {}, "timeout": 0}', 400, "bad_request"),
         (b'{"input": {}, "on_disconnect": {"cancel_after": 0}}', 400, "bad_request"),
         (b'{"input": {"a": "' + b"x" * (2 << 20) + b'"}}', 413, "body_too_large"),
