@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey|docs|openapi|screenshots``: the operator's commands."""
+"""``python -m ops dev|demo|valkey|docs|openapi|screenshots|credits|limits``: the operator's commands."""
 
 import argparse
 import io
@@ -9,8 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from ops.credits import add_credits
 from ops.demo import demo
 from ops.dev import dev
+from ops.limits import add_limits
 from ops.screenshots import ScreenshotError, take_screenshots
 from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
 from ops.system import ProcessError
@@ -43,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("openapi", help="write docs/openapi.json, the HTTP API's description")
     commands.add_parser("screenshots", help="take the README's pictures of the pages")
+    add_credits(commands)
+    add_limits(commands)
     return parser
 
 
@@ -102,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
+        if "run" in options:
+            return int(options.run(options))
         if options.command == "valkey":
             return _run_valkey(options.port, options.directory)
         if options.command == "dev":

@@ -10,6 +10,7 @@ export {
   Cancelled,
   ExecutionNotFound,
   IdempotencyMismatch,
+  InsufficientCredit,
   InvalidRequest,
   LogLost,
   MachPayError,
