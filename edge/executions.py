@@ -160,7 +160,12 @@ class RedisExecutions:
             if known is not None:
                 return known
         terms = await self._limits.admit(execution_id, request, terms)
-        return await self._start(execution_id, request, terms)
+        try:
+            return await self._start(execution_id, request, terms)
+        except ApiError as error:
+            if error.code == "execution_not_found":  # the name is another account's
+                await self._limits.dismiss(request.account, execution_id)
+            raise
 
     async def _start(self, execution_id: str, request: StartRequest, terms: Terms) -> Started:
         job = Execute.of(execution_id, request.input, terms)
