@@ -29,7 +29,7 @@ def add_credits(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     _account(grant)
     grant.add_argument("--usd", type=_usd, required=True, help="how much, as 10 or 0.5")
-    grant.add_argument("--note", type=_text, default="", help="what for")
+    grant.add_argument("--note", type=_text, help="what for")
     grant.add_argument(
         "--id", type=_text, help="a name, that of a payment say: the same one is granted once"
     )
@@ -71,7 +71,7 @@ def _grant(options: argparse.Namespace) -> int:
     async def work(redis: Client) -> int:
         grant_id = options.id or secrets.token_hex(8)
         added = await Credits(redis).grant(
-            options.account, options.usd, grant_id=grant_id, note=options.note
+            options.account, options.usd, grant_id=grant_id, note=options.note or ""
         )
         done = "Granted" if added else "Granted before, and not again"
         print(f"{done} ({grant_id}): {await _line(redis, options.account)}")
