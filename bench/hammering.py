@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from typing import Final
+from uuid import uuid4
 
 from bench.load import run
 
@@ -29,9 +30,9 @@ async def hammer(port: int, key: str, per_minute: float) -> Counter[int]:
     """
     head = (
         f"POST /v1/skills/paced/executions HTTP/1.1\r\nHost: localhost\r\n"
-        f"Authorization: Bearer {key}\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    )
-    request, statuses = head.encode() + BODY, Counter[int]()
+        f"Authorization: Bearer {key}\r\nContent-Length: {len(BODY)}\r\nIdempotency-Key: "
+    ).encode()
+    statuses = Counter[int]()
     over = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     pause = 60 * CONNECTIONS / per_minute
 
@@ -41,7 +42,8 @@ async def hammer(port: int, key: str, per_minute: float) -> Counter[int]:
         while not over.done():
             await asyncio.sleep(due - time.monotonic())
             due += pause
-            writer.write(request)
+            # As the SDKs do: each start has a name of its own.
+            writer.write(b"%s%s\r\n\r\n%s" % (head, uuid4().hex.encode(), BODY))
             answer = await reader.readuntil(b"\r\n\r\n")
             length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             await reader.readexactly(length)

@@ -1,6 +1,5 @@
 """Accounts with credit and limits on the real system: workers that are killed, streams that are stopped."""
 
-import argparse
 import asyncio
 import io
 from collections import Counter
@@ -15,8 +14,7 @@ import pytest
 
 from machpay import AsyncMachPay, MachPay
 from machpay.exceptions import InsufficientCredit, RateLimited, StreamError
-from ops.credits import add_credits
-from ops.limits import add_limits
+from ops.__main__ import _parser
 from ops.system import System
 from shared.holds import Account, Holds
 from shared.ledger import Row
@@ -49,12 +47,8 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def ops(system: System, line: str) -> str:
-    """Run one of the operator's commands: by their parsers, which saves a process each."""
-    parser = argparse.ArgumentParser()
-    commands = parser.add_subparsers()
-    add_credits(commands)
-    add_limits(commands)
-    options = parser.parse_args(line.split())
+    """Run one of the operator's commands, in this process."""
+    options = _parser().parse_args(line.split())
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
         patch.setenv("MACHPAY_REDIS_URL", system.redis_url)
