@@ -158,6 +158,15 @@ BARS: Final = (
     Bar(Key("appends", "in batches of 500", "rate"), 100_000, least=True),
     Bar(Key("jobs", "2 workers", "rate"), 1500, least=True),
     Bar(Key("memory", "1000 idle readers", "server per reader"), 30),
+    *(
+        Bar(
+            Key("hammer", f"beside 10,000 starts/min, {limit}", what),
+            2,
+            Reference(OURS, Key("hammer", "neighbour alone", what)),
+        )
+        for limit in ("limit 600", "no limit")
+        for what in ("first chunk p50", "first chunk p99")
+    ),
 )
 """For two shared cores."""
 

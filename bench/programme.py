@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from bench import appends, crash, fanout, jobs, live, memory, replay, starts, stops, storm
+from bench import appends, crash, fanout, hammer, jobs, live, memory, replay, starts, stops, storm
 from bench.figure import Outcome
 
 
@@ -31,6 +31,7 @@ class Amounts(NamedTuple):
         leases: The leases of workers that crash, one after the other, in s.
         crashes: How many of them.
         stops: How many cancellations of each handler.
+        hammer_seconds: How long a neighbour is looked at, each time, in s.
         patience: How long to wait for who falls behind, each time, in s.
     """
 
@@ -54,6 +55,7 @@ class Amounts(NamedTuple):
     leases: tuple[float, ...]
     crashes: int
     stops: int
+    hammer_seconds: float
     patience: float
 
 
@@ -78,6 +80,7 @@ FULL: Final = Amounts(
     leases=(2.0, 10.0),
     crashes=2,
     stops=30,
+    hammer_seconds=25.0,
     patience=15.0,
 )
 """What the bars are about."""
@@ -103,6 +106,7 @@ QUICK: Final = Amounts(
     leases=(2.0,),
     crashes=1,
     stops=3,
+    hammer_seconds=1.0,
     patience=5.0,
 )
 """Whether all of it still works; its figures say little."""
@@ -143,6 +147,7 @@ def scenarios(much: Amounts) -> dict[str, Compete]:
         ),
         "crash": lambda names: crash.compete(names, leases=much.leases, rounds=much.crashes),
         "stops": lambda names: stops.compete(names, count=much.stops),
+        "hammer": lambda names: hammer.compete(names, seconds=much.hammer_seconds),
     }
 
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from edge.door import Door
-from edge.executions import reachable
 from edge.listening import is_local
+from edge.reach import reachable
 from edge.tokens import READS_FOR, Tokens
 from machpay.serve.access import Access
 from machpay.serve.callers import Caller, note_caller

@@ -14,10 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge.access import KeyAccess
+from edge.account import account_route
 from edge.door import Door, Threshold
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.lending import tokens_route
+from edge.limits import Limits
 from edge.operations import operations_route
 from edge.pages import page_routes
 from edge.readers import Readers
@@ -71,7 +73,10 @@ def create_app(settings: Settings) -> Starlette:
     hub = Hub(log, settings.logs_url, overdue, heartbeat=settings.heartbeat, tally=tally)
     readers = Readers(Presence(log_redis))
     registry = Registry(queue_redis)
-    executions = RedisExecutions(log, queue, registry, hub, overdue, ledger, readers, tally)
+    limits = Limits(queue_redis, settings)
+    executions = RedisExecutions(
+        log, queue, registry, hub, overdue, ledger, readers, tally=tally, limits=limits
+    )
     streams = Streams(max_age=settings.max_connection_age, send_timeout=settings.send_timeout)
     drain = Drain(streams, window=settings.drain_window)
     tokens = Tokens(queue_redis, settings.token_secret)
@@ -127,6 +132,7 @@ def create_app(settings: Settings) -> Starlette:
                 offered_for=min(OFFERED_FOR, settings.retention / 2),
             ),
             tokens_route(executions, tokens, access),
+            account_route(limits, access),
             usage_route(Usage(queue_redis), access),
             operations_route(queue_redis, queue, ledger, access),
             Route("/readyz", readyz, methods=["GET"]),

@@ -15,8 +15,8 @@ from typing import Final
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.executions import reachable
 from edge.listening import is_exposed, listening, told_host
+from edge.reach import reachable
 from machpay.serve.executions import Unavailable
 from shared.keyring import Keyring
 from shared.telemetry import Outage

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
-from redis.exceptions import RedisError
-
 from edge.hub import Hub
+from edge.limits import Limits, insufficient_credit
 from edge.pieces import Pace
+from edge.reach import reachable
 from edge.readers import Readers
 from edge.snapshot import Snapshot
 from machpay._endings import CANCELLED, INTERNAL
@@ -33,12 +33,12 @@ from machpay.serve.executions import (
 )
 from machpay.serve.offers import is_open
 from machpay.serve.turn import Turn
+from shared.holds import Uncovered
 from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
 from shared.log import RUNNING_MARGIN, Begun, EventLog, Summary
 from shared.overdue import Overdue
 from shared.pulse import STARTED, Tally
-from shared.redis import is_away
 from shared.refusals import LogError
 from shared.registry import Registry
 from shared.terms import Terms
@@ -46,9 +46,6 @@ from shared.terms import Terms
 logger: Final = logging.getLogger("machpay.edge")
 
 T = TypeVar("T")
-
-ANSWER_WITHIN: Final = 3.0
-"""How long a request waits for Redis, in s, before it is told to come back."""
 
 STARTS_WITHIN: Final = 0.2
 """How long the end of the process waits for starts that are on their way, in s: part of the second
@@ -67,9 +64,10 @@ class RedisExecutions:
         ledger: The ledger.
         readers: Says who is read, where that matters.
         tally: Counts what is started here.
+        limits: What accounts may start; whatever they like when left out.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the place where all of them meet
         self,
         log: EventLog,
         queue: Queue,
@@ -78,7 +76,9 @@ class RedisExecutions:
         overdue: Overdue,
         ledger: Ledger,
         readers: Readers,
+        *,
         tally: Tally | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._log = log
         self._queue = queue
@@ -88,6 +88,7 @@ class RedisExecutions:
         self._ledger = ledger
         self._readers = readers
         self._tally = tally or Tally()
+        self._limits = limits
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -150,22 +151,25 @@ class RedisExecutions:
         return outcome
 
     async def _begin(self, request: StartRequest) -> Started:
-        execution_id = request.execution_id()
-        skill = request.skill
-        terms = Terms(
-            owner=request.account,
-            skill_id=skill.id,
-            created_at=time.time_ns() // 1_000_000,
-            pricing=skill.pricing,
-            timeout=request.options.limit(skill.timeout),
-            queue_timeout=skill.queue_timeout,
-            idle_timeout=skill.idle_timeout,
-            max_cost=request.options.max_cost_usd,
-            cancel_after=request.options.cancel_after,
-            fingerprint=request.fingerprint(),
-        )
+        """Start what its account may start; what was started before is let through unseen."""
+        execution_id, terms = request.execution_id(), _terms(request)
+        if self._limits is None or not (await self._limits.of(request.account)).any:
+            return await self._start(execution_id, request, terms)
+        if request.named:
+            known = await self._replay_known(execution_id, request)
+            if known is not None:
+                return known
+        terms = await self._limits.admit(execution_id, request, terms)
+        try:
+            return await self._start(execution_id, request, terms)
+        except ApiError as error:
+            if error.code == "execution_not_found":  # the name is another account's
+                await self._limits.dismiss(request.account, execution_id)
+            raise
+
+    async def _start(self, execution_id: str, request: StartRequest, terms: Terms) -> Started:
         job = Execute.of(execution_id, request.input, terms)
-        start = encode_payload(StartEvent(execution_id=execution_id, skill_id=skill.id))
+        start = encode_payload(StartEvent(execution_id=execution_id, skill_id=terms.skill_id))
         if request.streamed:
             self._hub.expect(execution_id)
         begun: Begun | None = None
@@ -181,6 +185,9 @@ class RedisExecutions:
                 )
         except LogError:
             begun = Begun.KNOWN
+        except Unavailable:
+            await self._dismiss(execution_id, request)  # no job of it will ever be queued
+            raise
         finally:
             if begun is not Begun.NEW:
                 self._hub.forget(execution_id)
@@ -193,27 +200,46 @@ class RedisExecutions:
             await self._settle(execution_id)
             return Started(execution_id)
         try:
-            async with reachable():
-                await self._queue.put(job)
+            await self._queue_job(job)
         except Exception:
             # With a name of its own it can be started again, and is queued then. Else nobody will
             # run it, as far as we know: whatever its job does, its log has ended.
-            if request.idempotency_key is None and request.chosen_id is None:
+            if not request.named:
                 with suppress(Unavailable):
                     async with reachable():
                         await self._log.conclude(execution_id, encode_payload(INTERNAL))
+                    await self._dismiss(execution_id, request)
             raise
         return Started(execution_id)
 
+    async def _dismiss(self, execution_id: str, request: StartRequest) -> None:
+        """Give back the hold of a start that nobody can make again; one with a name lapses by itself."""
+        if self._limits is not None and not request.named:
+            await self._limits.dismiss(request.account, execution_id)
+
+    async def _queue_job(self, job: Execute) -> None:
+        try:
+            async with reachable():
+                await self._queue.put(job)
+        except Uncovered:
+            raise insufficient_credit("The account's credit has gone to other starts.") from None
+
     async def _repeat(self, request: StartRequest, refused: ApiError) -> Started:
         """Answer a start whose input is wrong: if it was made before, it was not wrong then."""
-        if request.idempotency_key is None and request.chosen_id is None:
+        if not request.named:
             raise refused
+        known = await self._replay_known(request.execution_id(), request)
+        if known is None:
+            raise refused
+        return known
+
+    async def _replay_known(self, execution_id: str, request: StartRequest) -> Started | None:
+        """Answer a start if it was made before, in one round trip; ``None`` when it was not."""
         try:
-            return await self._replay(request.execution_id(), request)
+            return await self._replay(execution_id, request)
         except ApiError as error:
             if error.code == "execution_not_found":
-                raise refused from None
+                return None
             raise
 
     async def _replay(self, execution_id: str, request: StartRequest) -> Started:
@@ -223,8 +249,7 @@ class RedisExecutions:
             raise idempotency_mismatch()
         if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
-            async with reachable():
-                await self._queue.put(Execute.of(execution_id, request.input, summary.terms))
+            await self._queue_job(Execute.of(execution_id, request.input, summary.terms))
         elif summary.last.position.attempt == 0:
             await self._settle(execution_id)
         return Started(execution_id, replayed=True)
@@ -302,20 +327,21 @@ class RedisExecutions:
         return summary
 
 
-@asynccontextmanager
-async def reachable(within: float | None = None) -> AsyncIterator[None]:
-    """Turn a Redis that is away, or hangs, into :class:`Unavailable`.
-
-    Args:
-        within: How long it may take, in s; :data:`ANSWER_WITHIN` when left out.
-    """
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN if within is None else within):
-            yield
-    except (RedisError, OSError) as error:
-        if is_away(error):
-            raise Unavailable(str(error)) from error
-        raise
+def _terms(request: StartRequest) -> Terms:
+    """Write down what is agreed: it holds whatever is deployed meanwhile."""
+    skill, options = request.skill, request.options
+    return Terms(
+        owner=request.account,
+        skill_id=skill.id,
+        created_at=time.time_ns() // 1_000_000,
+        pricing=skill.pricing,
+        timeout=options.limit(skill.timeout),
+        queue_timeout=skill.queue_timeout,
+        idle_timeout=skill.idle_timeout,
+        max_cost=options.max_cost_usd,
+        cancel_after=options.cancel_after,
+        fingerprint=request.fingerprint(),
+    )
 
 
 async def _outcome(work: Awaitable[T]) -> T | Exception:

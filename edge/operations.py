@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge.executions import reachable
+from edge.reach import reachable
 from machpay._wire import encode_payload
 from machpay.serve.access import Access, needs_operator
 from machpay.serve.executions import ApiError

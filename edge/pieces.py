@@ -50,7 +50,7 @@ class Pace:
             The known ones and at least one more, if there is one.
         """
         # All of them first: for ordinary chunks that is all, and it is done for every read.
-        size = sum([len(data) for _, _, data, _ in entries]) + _FRAMING * len(entries)
+        size = sum([len(entry.data) for entry in entries]) + _FRAMING * len(entries)
         if entries:
             fitting = PIECE_BYTES * len(entries) // size
             self.count = max(1, min(fitting, GROWTH * self.count, MOST_COUNT))

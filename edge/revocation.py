@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from edge.door import Door
-from edge.executions import reachable
+from edge.reach import reachable
 from machpay.serve.callers import Caller, noted_caller
 from machpay.serve.executions import Unavailable
 from machpay.serve.streams import Streams

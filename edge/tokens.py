@@ -15,7 +15,7 @@ from typing import Any, Final
 import jwt
 from msgspec import UNSET
 
-from edge.executions import reachable
+from edge.reach import reachable
 from machpay._options import Options
 from machpay.serve.callers import Token
 from machpay.serve.executions import (

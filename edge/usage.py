@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge.executions import reachable
+from edge.reach import reachable
 from machpay.serve.access import Access, needs_key
 from machpay.serve.executions import ApiError
 from machpay.serve.responses import json_response

@@ -10,10 +10,12 @@ from types import FrameType
 from typing import Final
 
 from ops.billing import add_billing
+from ops.credits import add_credits
 from ops.demo import demo
 from ops.dev import dev
 from ops.keys import add_keys
 from ops.ledger import add_ledger
+from ops.limits import add_limits
 from ops.screenshots import ScreenshotError, take_screenshots
 from ops.site import SITE, SiteError, build_site, check_external_links, describe_api
 from ops.system import ProcessError
@@ -49,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("openapi", help="write docs/openapi.json, the HTTP API's description")
     commands.add_parser("screenshots", help="take the README's pictures of the pages")
+    add_credits(commands)
+    add_limits(commands)
     return parser
 
 

@@ -64,6 +64,17 @@ class Accounts:
         return self._by_digest.get(digest_of(key))
 
 
+def account_name(text: str) -> str:
+    """Read the name of an account.
+
+    Raises:
+        ValueError: No account has such a name.
+    """
+    if not ACCOUNT.fullmatch(text):
+        raise ValueError("an account is 1 to 64 of A-Z a-z 0-9 . _ -")
+    return text
+
+
 def _read(text: str) -> dict[bytes, Account]:
     found: dict[bytes, Account] = {}
     if text.strip() and not text.strip(", "):

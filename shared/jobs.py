@@ -12,17 +12,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from arq.jobs import serialize_job
 
+from shared.holds import Uncovered
 from shared.keys import (
     BELL,
     BELL_TOKENS,
     QUEUE,
     STOPS_PREFIX,
     STOPS_TTL_MS,
+    hold_keys,
     job_key,
     lease_key,
     result_key,
 )
 from shared.log import RUNNING_MARGIN
+from shared.nano import to_nano
 from shared.redis import Client, load_script
 from shared.terms import Terms, decode_terms, encode_terms
 
@@ -67,6 +70,11 @@ class Execute(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(self.input, type=dict[str, Any]), decode_terms(self.terms)
 
 
+def _reserved(terms: Terms) -> int | str:
+    """Tell what is reserved for an execution, in 1e-9 USD; nothing is ``""``, as ``enqueue.lua`` has it."""
+    return (terms.prepaid and terms.max_cost is not None and to_nano(terms.max_cost)) or ""
+
+
 class Depth(NamedTuple):
     """How long the queue is.
 
@@ -97,11 +105,15 @@ class Queue:
         self._depth = load_script(redis, "shared", "depth.lua")
 
     async def put(self, job: Execute) -> bool:
-        """Queue an execution; safe to repeat when the answer was lost.
+        """Queue an execution, and confirm its hold; safe to repeat when the answer was lost.
 
         Returns:
             False when it was queued already.
+
+        Raises:
+            Uncovered: Its hold has lapsed, and its account's credit was used otherwise meanwhile.
         """
+        terms = decode_terms(job.terms)
         payload = serialize_job(
             FUNCTION,
             (),
@@ -112,9 +124,21 @@ class Queue:
         )
         execution_id = job.execution_id
         added = await self._enqueue(
-            [job_key(execution_id), result_key(execution_id), QUEUE, BELL],
-            [execution_id, payload, int(lifetime(decode_terms(job.terms)) * 1000), BELL_TOKENS],
+            [
+                *(job_key(execution_id), result_key(execution_id), QUEUE, BELL),
+                *hold_keys(terms.owner),
+            ],
+            [
+                execution_id,
+                payload,
+                int(lifetime(terms) * 1000),
+                BELL_TOKENS,
+                int((terms.longest + RUNNING_MARGIN) * 1000),
+                _reserved(terms),
+            ],
         )
+        if added < 0:
+            raise Uncovered
         return bool(added)
 
     async def leased(self, execution_id: str) -> bool:

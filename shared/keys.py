@@ -18,6 +18,12 @@ key                                      type    what, and how long it stays
 ``machpay:skills``                       zset    skill id -> when it was announced last, in ms
 ``machpay:apikeys``                      hash    sha256 of an API key -> what it is; until it is revoked
 ``machpay:apikeys:accounts``             hash    account -> how many keys it has; stays, at 0 too
+``machpay:account:<a>``                   hash    its limits, its credit and what of it is reserved; stays
+``machpay:account:<a>:holds``             zset    execution id -> the ms when its hold lapses
+``machpay:account:<a>:reserved``          hash    execution id -> what is reserved for it, in 1e-9 USD
+``machpay:account:<a>:grants``            hash    id of a grant -> what was granted; stays
+``machpay:accounts:prepaid``              set     accounts that have credit, spent or not; stays
+``machpay:starts:{...}``                  string  starts of an account, counted by the package ``limits``; 2 min
 ``machpay:token:<id>``                    set     executions a stream token started; while it reads them
 ``machpay:tokens:secret``                string  what signs stream tokens, unless a setting does; stays
 ``machpay:pulse:<slot>``                 hash    what was counted in 10 s; :data:`PULSE_TTL_MS`
@@ -58,6 +64,9 @@ LEDGER_PREFIX: Final = "machpay:ledger:"
 SUMMING_PREFIX: Final = "machpay:summing:"
 RECENT: Final = "machpay:recent"
 RECENT_TTL_MS: Final = 24 * 3600 * 1000
+
+PREPAID: Final = "machpay:accounts:prepaid"
+STARTS_PREFIX: Final = "machpay:starts"
 
 HOLDER_TTL_MS: Final = 24 * 3600 * 1000
 LEASE_PREFIX: Final[str] = in_progress_key_prefix
@@ -111,6 +120,22 @@ def lease_key(execution_id: str) -> str:
 def skill_key(skill_id: str) -> str:
     """Name the announcement of a skill."""
     return f"machpay:skill:{skill_id}"
+
+
+def account_key(account: str) -> str:
+    """Name what is kept of an account: its limits, and its credit."""
+    return f"machpay:account:{account}"
+
+
+def hold_keys(account: str) -> list[str]:
+    """Name all that a hold touches: the account, its holds, and what is reserved for each."""
+    key = account_key(account)
+    return [key, f"{key}:holds", f"{key}:reserved"]
+
+
+def grants_key(account: str) -> str:
+    """Name the list of what an account was granted."""
+    return f"{account_key(account)}:grants"
 
 
 def token_key(token_id: str) -> str:

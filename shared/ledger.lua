@@ -8,6 +8,8 @@
 -- KEYS[3] the stream of new rows for other systems, if there is one
 -- KEYS[4] the day's rows that are being compacted   KEYS[5] its sums
 -- ARGV[11] until when the row may be added to a compacted day, in ms since the epoch; 0: not before it is known
+-- KEYS[6] its account   KEYS[7] the account's holds   KEYS[8] what they reserve
+-- ARGV[12] what it costs its account's credit, in 1e-9 USD, if more than nothing; else ''
 --
 -- Answers 1, or 0 when the execution had a row; and, when it may have had one since its day was compacted,
 -- minus the ms since the epoch: who then finds its log knows that it had none.
@@ -23,8 +25,21 @@ if redis.call('EXISTS', summing, sums) > 0 and now > late
     and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return -now
 end
-if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then
+local added = redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+-- What has a row needs no hold. What was reserved comes back in the same step in which the cost is taken.
+local account, holds, reserved, cost = KEYS[6], KEYS[7], KEYS[8], ARGV[12]
+local held = redis.pcall('HGET', reserved, ARGV[1])
+redis.pcall('ZREM', holds, ARGV[1])
+if type(held) == 'string' then
+  redis.pcall('HDEL', reserved, ARGV[1])
+  redis.pcall('HINCRBY', account, 'reserved', '-' .. held)
+  redis.pcall('HINCRBY', account, 'balance', held)
+end
+if added == 0 then
   return 0
+end
+if cost ~= '' and redis.pcall('HEXISTS', account, 'balance') == 1 then
+  redis.pcall('HINCRBY', account, 'balance', '-' .. cost)
 end
 redis.pcall('XADD', feed, 'NOMKSTREAM', '*', 'id', ARGV[1], 'row', ARGV[2])
 local slot = ARGV[6] .. string.format('%.0f', math.floor(now / ARGV[7]))

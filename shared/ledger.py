@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from machpay._wire import encode_payload
 from shared.bill import Used, bill
@@ -26,11 +27,13 @@ from shared.keys import (
     RECENT,
     RECENT_TTL_MS,
     SLOT_MS,
+    hold_keys,
     ledger_key,
     summing_key,
     sums_key,
 )
 from shared.log import EventLog, Summary
+from shared.nano import to_nano
 from shared.redis import Client, load_script
 from shared.terms import Terms
 
@@ -65,6 +68,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         tokens_used: Output tokens that are paid for.
         cost_usd: What is paid.
         duration_ms: What is paid for of the time from the claim to the end, in ms.
+        prepaid: It is taken from the account's credit; not there when it isn't.
     """
 
     execution_id: str
@@ -75,6 +79,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tokens_used: int = 0
     cost_usd: Decimal = Decimal(0)
     duration_ms: int = 0
+    prepaid: bool | UnsetType = UNSET
 
     @property
     def day(self) -> str:
@@ -105,6 +110,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             tokens_used=due.used.tokens if due.pays else 0,
             cost_usd=due.cost_usd,
             duration_ms=due.used.ms if due.pays else 0,
+            prepaid=terms.prepaid or UNSET,
         )
 
 
@@ -143,6 +149,8 @@ class Ledger:
         none. For no row is compacted before its log is gone (:mod:`shared.compaction`), and a worker
         that was frozen for days may still come with one.
 
+        In the same step its hold is given back, and its cost taken from its account's credit.
+
         Returns:
             False when it had.
         """
@@ -164,6 +172,7 @@ class Ledger:
                 BILLING,
                 summing_key(row.owner, day),
                 sums_key(row.owner, day),
+                *hold_keys(row.owner),
             ],
             [
                 row.execution_id,
@@ -177,6 +186,7 @@ class Ledger:
                 RECENT_ROWS,
                 RECENT_TTL_MS,
                 late,
+                (row.prepaid is True and to_nano(row.cost_usd)) or "",
             ],
         )
         return answer

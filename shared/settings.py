@@ -6,6 +6,7 @@ environment.
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.accounts import Accounts
+from shared.nano import MOST_USD
 
 PREFIX: Final = "MACHPAY_"
 
@@ -46,6 +48,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         cors_origins: Origins whose pages may call the edges, comma separated; ``*`` is any.
         pages: Whether an edge serves the pages for people: the playground at ``/``, and ``/ops``.
         max_body_bytes: The largest request body an edge reads.
+        account_executions: How many executions of one account may run at once; 0: any number.
+        starts_per_minute: How often one account may start; 0: any number of times.
+        input_bytes: The largest input, in bytes of JSON; 0: whatever the body may have.
+        reserve_usd: What a start of an account with credit reserves beyond the base price, when it names
+            no ``max_cost_usd``, in USD.
         heartbeat: After how much silence a stream gets a heartbeat, in s.
         send_timeout: After how long a reader that takes nothing is cut, in s.
         max_connection_age: About how old a stream's connection may become, in s.
@@ -67,6 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: str = ""
     pages: bool = True
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
+    account_executions: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    starts_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    input_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    reserve_usd: Decimal = Decimal(1)
     heartbeat: Annotated[float, Meta(ge=1, le=300)] = 15.0
     send_timeout: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     # As the schemas of the HTTP API write it: to typing, which keeps what it has made, 1 is 1.0, and which of
@@ -148,6 +159,12 @@ def _check_secret(raw: str) -> None:
         raise ValueError(f"a secret has at least {SHORTEST_SECRET} characters")
 
 
+def _check_usd(raw: str) -> None:
+    usd = Decimal(raw)
+    if not usd.is_finite() or not 0 < usd <= MOST_USD:
+        raise ValueError(f"an amount is more than 0 USD, and at most {MOST_USD:f}")
+
+
 def _check_origins(raw: str) -> None:
     """Refuse what no browser would send as its origin (RFC 6454, 6.1): it would never match."""
     for origin in filter(None, map(str.strip, raw.split(","))):
@@ -161,5 +178,6 @@ _CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
     "api_keys": Accounts,
     "token_secret": _check_secret,
     "cors_origins": _check_origins,
+    "reserve_usd": _check_usd,
 }
 """What else is wrong with a value: raises ValueError, and repeats no secret."""

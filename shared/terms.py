@@ -29,6 +29,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cancel_after: For how long nobody may be reading before it is cancelled, in s; ``None``: for
             as long as it runs.
         fingerprint: A digest of the request, to tell a repeated start from another one.
+        prepaid: What it costs is taken from its account's credit, where ``max_cost`` is reserved for it.
         v: The format's version.
     """
 
@@ -42,6 +43,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_cost: Decimal | None = None
     cancel_after: float | None = None
     fingerprint: str = ""
+    prepaid: bool = False
     v: int = FORMAT
 
     @property

@@ -55,14 +55,14 @@ class RedisMachine(RuleBasedStateMachine):
         self.runner.close()
 
 
-def run_on(machine: type[RedisMachine], url: str) -> None:
+def run_on(machine: type[RedisMachine], url: str, *, examples: int = SETTINGS.max_examples) -> None:
     """Run a machine against a real server."""
 
     class OnServer(machine):  # type: ignore[valid-type,misc] # mypy takes no base from a variable
         pass
 
     OnServer.url = url
-    OnServer.TestCase.settings = SETTINGS
+    OnServer.TestCase.settings = settings(SETTINGS, max_examples=examples)
     OnServer.TestCase().runTest()
 
 

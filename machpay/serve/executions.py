@@ -125,6 +125,11 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     token: Token | None = None
     minted_id: str | None = None
 
+    @property
+    def named(self) -> bool:
+        """Whether the client has a name for it, so that it can make it again."""
+        return self.idempotency_key is not None or self.chosen_id is not None
+
     def execution_id(self) -> str:
         """Name the execution that this request starts, or started before."""
         if self.chosen_id is not None:

@@ -175,6 +175,7 @@ _EMPTY: Final = "Empty, closed at once, when the cursor is the last event's."
 _START_REFUSED: Final = (
     *("bad_request", "forbidden", "skill_not_found", "request_timeout"),
     *("body_too_large", "idempotency_mismatch", "invalid_input", "budget_exceeded"),
+    *("insufficient_credit", "input_too_large", "too_many_executions", "too_many_starts"),
     *("internal", "unavailable", "draining", "overloaded"),
 )
 _RESUME_REFUSED: Final = ("bad_cursor", "execution_not_found")
@@ -271,6 +272,17 @@ def _usage() -> Json:
     return {"/v1/usage": {"get": usage}}
 
 
+def _account() -> Json:
+    shown = _operation(
+        *("usage", "showAccount", "Show what the account may start and spend"),
+        about="Its limits, and its credit if it pays from that.",
+        answers={"200": _json("The account of the key.", "AccountInfo")},
+        refused=["forbidden", "internal", "unavailable"],
+        served_by=EDGE,
+    )
+    return {"/v1/account": {"get": shown}}
+
+
 def _tokens() -> Json:
     made = _operation(
         *("tokens", "makeToken", "Make a stream token"),
@@ -364,6 +376,7 @@ def paths() -> Json:
         **_skills(),
         **_executions(),
         **_usage(),
+        **_account(),
         **_tokens(),
         **_browser(),
         **_operations(),

@@ -17,6 +17,7 @@ from machpay._options import CANCEL_AFTER, MAX_COST, MAX_COST_PATTERN
 from machpay._tokens import EXPIRES_IN, MAX_STARTS
 from machpay.events import ChunkEvent, EndEvent, ErrorEvent, StartEvent
 from machpay.pricing import Pricing
+from machpay.serve.accounts import AccountInfo, AccountLimits
 from machpay.serve.executions import ExecutionInfo, SkillInfo
 from machpay.serve.overview import (
     Backlog,
@@ -268,6 +269,7 @@ DESCRIBED: Final[tuple[type[msgspec.Struct], ...]] = (
     *(SkillList, SkillInfo, Pricing, ExecutionInfo),
     *(StartEvent, ChunkEvent, EndEvent, ErrorEvent),
     *(UsageReport, UsageSum, UsageGroup),
+    *(AccountInfo, AccountLimits),
     *(ReadToken, StartToken, StreamToken),
     *(Overview, Backlog, WorkerState, EdgeState, Figures, Moment, Percentiles),
     *(ErrorCount, RunningExecution, EndedExecution),

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench import hammer
 from bench.bars import BARS, Bar, Figures, Key, Reference, ratio
 from bench.figure import Figure, NotRun, Outcome
 from bench.load import Reader
@@ -129,6 +130,7 @@ def works(amounts: Any) -> set[tuple[str, str]]:
         ("appends", "in batches of 500"),
         *(("jobs", f"{count} workers") for count in amounts.workers),
         ("memory", f"{amounts.idle} idle readers"),
+        *(("hammer", work) for work in (hammer.ALONE, hammer.LIMITED, hammer.UNLIMITED)),
     }
 
 

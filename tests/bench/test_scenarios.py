@@ -14,6 +14,7 @@ from bench import (
     contest,
     crash,
     fanout,
+    hammer,
     jobs,
     live,
     memory,
@@ -136,6 +137,16 @@ def test_memory(script: Script) -> None:
     rows = script(memory.main, *few, "--settle", "0.1")
     works = {work for work, _ in columns(rows)}
     assert works == {"3 idle readers", "2 logs of 5 events"}
+
+
+def test_hammer(system: MachPay) -> None:
+    """Without its keys: then both are the same account, and nothing else differs."""
+    quiet, loud = hammer.alone(system, 0.5), hammer.beside(system, 1.0, 1200)
+    assert len(quiet.chunk_ms) == 2
+    assert len(loud.chunk_ms) == 4
+    assert loud.statuses.keys() == {202}
+    found = {figure.what: figure.value for figure in hammer.figures(hammer.LIMITED, loud)}
+    assert found["of these accepted"] == loud.statuses[202] > 0
 
 
 def test_stops(script: Script) -> None:

@@ -262,6 +262,7 @@ def test_answers_of_an_edge_are_as_described(edge_http: httpx.Client) -> None:
     for group_by in ({}, {"group_by": "day"}, {"group_by": "skill", "skill": "story"}):
         call("GET", "/v1/usage", params=group_by, status=200)
     call("GET", "/v1/usage", params={"from": "yesterday"}, status=400)
+    call("GET", "/v1/account", status=200)
     tokens = "/v1/tokens"
     accepted = call(
         "POST", "/v1/skills/{skill_id}/executions", skill_id="story", json={}, status=202

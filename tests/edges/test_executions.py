@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from edge import executions as module
+from edge import reach
 from edge.executions import RedisExecutions
 from edge.hub import Hub
 from edge.readers import Readers
@@ -124,7 +124,7 @@ async def test_a_log_whose_job_could_not_be_queued_ends(
 async def test_a_redis_that_hangs_is_unavailable(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr(reach, "ANSWER_WITHIN", 0.05)
     await edge.redis.execute_command("CLIENT", "PAUSE", 1500, "ALL")
     with pytest.raises(Unavailable):
         await edge.executions.skill("words")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge import executions, tokens
+from edge import reach, tokens
 from edge.tokens import Tokens
 from machpay.serve.executions import Unavailable
 from shared.keys import TOKEN_SIGNER
@@ -41,7 +41,7 @@ async def test_a_redis_that_is_away_matters_only_until_the_secret_is_known(
     valkey_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "LOOK_EVERY", 0.0)
-    monkeypatch.setattr(executions, "ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr(reach, "ANSWER_WITHIN", 0.05)
     known, unknown = (Tokens(valkey_client, "") for _ in range(2))
     text = (await known.to_read("alice", "exec_a", 60)).token
     await valkey_client.execute_command("CLIENT", "PAUSE", 1500, "ALL")
