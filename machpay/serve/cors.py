@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ALLOW_HEADERS: Final = "last-event-id, authorization, content-type, idempotency-key"
 ALLOW_METHODS: Final = "GET, HEAD, POST, PUT, OPTIONS"
-EXPOSE_HEADERS: Final = "idempotency-replayed, location, retry-after"
+EXPOSE_HEADERS: Final = "idempotency-replayed, location, retry-after, x-request-id"
 MAX_AGE: Final = 600
 
 
