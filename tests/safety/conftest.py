@@ -55,7 +55,7 @@ def vault() -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture(scope="session")
-def admin(vault: EmbeddedValkey) -> Iterator["redis.Redis[bytes]"]:
+def admin(vault: EmbeddedValkey) -> Iterator[redis.Redis]:
     """A client of that Valkey that may do anything."""
     with redis.Redis.from_url(vault.url) as client:
         yield client

@@ -133,7 +133,7 @@ def test_no_skill_or_account_can_be_named_with_one(http: httpx.Client) -> None:
     for one in [*CONTROLS, *SURROGATES]:
         with pytest.raises(ValueError, match="skill"):
             Skill(id=f"a{one}b")
-        with pytest.raises(ValueError, match="account|key"):
+        with pytest.raises(ValueError, match=r"account|key"):
             Accounts(f"a{one}b:a-key-of-sixteen-or-more")
     [strict] = [
         skill for skill in http.get("/v1/skills").json()["skills"] if skill["id"] == "strict"
