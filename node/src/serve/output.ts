@@ -80,10 +80,12 @@ export class Outputs {
       throw new BadOutput(`Chunk.text is a string, not ${typeName(output.text)}`);
     }
     const tokens = output.tokens === undefined ? null : checkedTokens(output.tokens);
+    // Each may be a count, and all of them together none.
+    const counted = tokens === null ? this.#counted : checkedTokens((this.#counted ?? 0) + tokens);
     const data = encodedData(output.data);
     const chunks = this.#add(output.text, data, Buffer.byteLength(data ?? ''));
-    if (chunks !== null && tokens !== null) {
-      this.#counted = (this.#counted ?? 0) + tokens;
+    if (chunks !== null) {
+      this.#counted = counted;
     }
     return chunks;
   }
