@@ -47,6 +47,8 @@ fails = Skill(id="fails")
 def fail(input: SkillInput) -> Iterator[str]:
     """Raise what the input says, or a fault."""
     yield "so far "
+    for half in input.data.get("halves", ""):
+        yield f"a{chr(half)}b"
     if "raise" in input.data:
         raise SkillError("odd", str(input.data["raise"]))
     raise LookupError(f"a detail of {input.data.get('prompt')}")

@@ -84,6 +84,12 @@ def test_an_authors_message_breaks_nothing(http: httpx.Client) -> None:
     assert (error.event, error.data["code"], error.data["message"]) == ("error", "odd", EVERYTHING)
 
 
+def test_half_a_character_of_a_skill_is_replaced(http: httpx.Client) -> None:
+    events = start(http, "fails", halves=[ord(half) for half in SURROGATES], **{"raise": "x"})
+    texts = [event.data["text"] for event in events if event.event == "chunk"]
+    assert texts == ["so far ", *["a\ufffdb"] * len(SURROGATES)]
+
+
 def test_half_a_character_is_refused_where_it_comes_in(http: httpx.Client) -> None:
     for half in SURROGATES:
         body = b'{"input": {"prompt": "a\\u%04xb"}}' % ord(half)
@@ -95,7 +101,7 @@ def test_half_a_character_is_refused_where_it_comes_in(http: httpx.Client) -> No
             assert error_of(raw(http.base_url.port or 0, message)) == "bad_request"
 
 
-@given(st.text(st.one_of(st.sampled_from(CONTROLS), st.characters()), max_size=40))
+@given(st.text(st.one_of(st.sampled_from(CONTROLS), st.characters(codec="utf-8")), max_size=40))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_framed_is_one_event(text: str) -> None:
     """What no edge has to be asked for: this is where each of them frames what it sends."""
