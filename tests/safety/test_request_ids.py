@@ -16,7 +16,7 @@ from machpay.serve.request_ids import WithRequestId
 from machpay.serve.server import create_app
 from ops.system import System
 from tests.safety.conftest import KEY
-from tests.skill_server.serving import Raw, read_raw, request, serving
+from tests.skill_server.serving import Raw, raw, read_raw, request, serving
 from tests.waiting import wait_until
 from tests.wire import check
 
@@ -117,8 +117,10 @@ def test_requests_of_one_connection_have_one_each(guarded: System) -> None:
 
 def test_the_log_has_a_failure_under_its_id(guarded: System, broken: None) -> None:
     message = request("GET", BROKEN, b"", BEARER, "X-Request-Id: find-me")
-    answer = send(guarded.port, message)
+    answer = raw(guarded.port, message)
     assert (answer.status, b"WRONGTYPE" in answer.body) == (500, False)
+    # It is closed behind it: who is not told sends the next request into that.
+    assert answer.header("connection") == "close"
     log = guarded.children["edge.1"].log
     line = re.compile(r"ERROR +uvicorn\.error: \[find-me\] Exception in ASGI application")
     wait_until(lambda: line.search(log.read_text()), "the failure is logged under its id")
