@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from redis.exceptions import RedisError
-from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +25,7 @@ from edge.readers import Readers
 from edge.revocation import Revocation
 from edge.tokens import Tokens
 from edge.usage import usage_route
+from machpay.serve.application import Application
 from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
@@ -57,7 +57,7 @@ PROBE_TIMEOUT: Final = 1.0
 """How long ``/readyz`` waits for Redis, in s."""
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> Application:
     """Make the application.
 
     Args:
@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> Starlette:
         )
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
         look_less_often()
         with drain.on_signals():
             async with (
@@ -113,7 +113,7 @@ def create_app(settings: Settings) -> Starlette:
             return error_response(ApiError(503, "unavailable", "Redis cannot be reached."))
         return json_response({"status": "ready"})
 
-    app = Starlette(
+    app = Application(
         routes=[
             *routes(
                 executions,

@@ -9,6 +9,7 @@ seq, a lost connection or a long silence sends the tail back to the log, which a
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable
+from contextvars import Context
 from typing import Final
 
 from redis.exceptions import ConnectionError
@@ -268,7 +269,10 @@ class Hub:
         tail.dirty = True
         if not tail.looking:
             tail.looking = True
-            self._tasks.create_task(self._look(tail), name=f"look at {tail.execution_id}")
+            # Its readers share it: what it logs is under no request's id.
+            self._tasks.create_task(
+                self._look(tail), name=f"look at {tail.execution_id}", context=Context()
+            )
 
     async def _look(self, tail: Tail) -> None:
         try:

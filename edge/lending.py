@@ -58,6 +58,9 @@ async def _to_start(
 ) -> StreamToken:
     _refuse_unknown(body, _TO_START)
     lasts, starts = _lasts(body, STARTS_FOR), body.get("max_starts", 1)
+    # 2.0 is an integer to JSON Schema, and to some languages' JSON.
+    if isinstance(starts, float) and starts.is_integer():
+        starts = int(starts)
     if isinstance(starts, bool) or not isinstance(starts, int) or not 1 <= starts <= MOST_STARTS:
         raise _bad(f"'max_starts' must be 1 to {MOST_STARTS}.")
     try:

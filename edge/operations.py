@@ -155,7 +155,7 @@ def read_minutes(request: Request) -> int:
         ApiError: 400 ``bad_request``, with what is wrong.
     """
     given = request.query_params
-    unknown = sorted(given.keys() - {"minutes"})
+    unknown = sorted(given.keys() - {"minutes", "token"})
     if unknown:
         raise ApiError(400, "bad_request", f"There is no {unknown[0]!r}: minutes is all there is.")
     text = given.get("minutes", str(DEFAULT_MINUTES))

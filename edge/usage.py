@@ -23,7 +23,7 @@ REPORT_WITHIN: Final = 30.0
 """How long the ledger may take, in s."""
 
 _OLDEST: Final = 2000
-_KEYS: Final = frozenset({"from", "to", "skill", "group_by"})
+_KEYS: Final = frozenset({"from", "to", "skill", "group_by", "token"})
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

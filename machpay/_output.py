@@ -211,6 +211,9 @@ class Output:
         self._characters += len(text)
         if tokens is not None:
             self._counted = (self._counted or 0) + tokens
+            if self._counted > MAX_TOKENS:  # each is a count, and all of them together none
+                self.over = HandlerFailed(BadOutput("the chunks' tokens are over 2**53 in all"))
+                return
         elif self._count is not None:
             try:
                 self._count.add(text)

@@ -13,6 +13,7 @@ Repeating is safe: a resume reads, a start carries an ``Idempotency-Key`` or its
 cancel is idempotent.
 """
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ _UNREPEATABLE: Final = (
     httpx.TooManyRedirects,
 )
 _LONGEST_KEY: Final = 255
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DEFAULTS: Final = Options()
 
 # Compression would hold events back until a block of it is full.
@@ -75,6 +77,7 @@ class Refusal(NamedTuple):
         message: One sentence for people.
         retryable: Whether the same request may well succeed later.
         retry_after: When, in s from now, if the server says.
+        request_id: What the server's log calls the request, if the server says.
     """
 
     status: int
@@ -82,6 +85,7 @@ class Refusal(NamedTuple):
     message: str
     retryable: bool
     retry_after: float | None
+    request_id: str | None
 
     @property
     def repeated(self) -> bool:
@@ -96,6 +100,7 @@ class Refusal(NamedTuple):
             retryable=self.retryable,
             status=self.status,
             retry_after=self.retry_after,
+            request_id=self.request_id,
         )
 
 
@@ -315,7 +320,9 @@ def refusal(
         except (ValueError, RecursionError):
             text = " ".join(body[:200].decode(errors="replace").split())
             code, message = f"http_{status}", text or f"HTTP {status}"
-    return Refusal(status, code, message, retryable, retry_after)
+    known = headers.get("x-request-id", "")
+    request_id = known if _REQUEST_ID.fullmatch(known) else None
+    return Refusal(status, code, message, retryable, retry_after, request_id)
 
 
 def is_repeated(error: Exception) -> bool:

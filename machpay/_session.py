@@ -319,8 +319,10 @@ class Connection:
                 refused.message,
                 status=refused.status,
                 retry_after=refused.retry_after,
+                request_id=refused.request_id,
             )
         error = self._cursor.error(refused.code, refused.message, retryable=refused.retryable)
         error.status = refused.status
         error.retry_after = refused.retry_after
+        error.request_id = refused.request_id
         return error

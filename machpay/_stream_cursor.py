@@ -241,6 +241,7 @@ class StreamCursor:
         *,
         status: int | None = None,
         retry_after: float | None = None,
+        request_id: str | None = None,
     ) -> StreamInterrupted:
         """Make the error of a connection that cannot be resumed, with where the reader stands."""
         return StreamInterrupted(
@@ -251,6 +252,7 @@ class StreamCursor:
             cursor=self.cursor,
             status=status,
             retry_after=retry_after,
+            request_id=request_id,
         )
 
     def _accept(self, block: ServerSentEvent) -> Event | None:

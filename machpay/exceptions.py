@@ -69,6 +69,8 @@ class StreamError(MachPayError):
         status: The HTTP status when the server refused the request, else ``None``.
         retry_after: How long the server asks to wait before the same call is made again, in s from
             when it answered; ``None`` when it does not say.
+        request_id: What the server's log calls the request that it refused (``X-Request-Id``), else
+            ``None``.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class StreamError(MachPayError):
         cursor: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -90,6 +93,7 @@ class StreamError(MachPayError):
         self.cursor = cursor
         self.status = status
         self.retry_after = retry_after
+        self.request_id = request_id
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let it be pickled and copied: pools of processes hand errors on."""

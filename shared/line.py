@@ -15,6 +15,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -163,7 +164,9 @@ class Line:
             wire.close()
             raise ConnectionError("closed by us")
         self._wire = wire
-        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+        # No request's, whoever it was that opened the connection.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_EVERY, self._look, context=Context())
 
     def _replied(self, reply: Any) -> None:
         self._in_flight -= 1

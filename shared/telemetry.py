@@ -3,8 +3,13 @@
 import logging
 import sys
 import time
+from typing import Final
 
+from machpay.serve.request_ids import WithRequestId
 from shared.redis import is_away
+
+_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(request)s%(message)s"
+_TIME: Final = "%Y-%m-%dT%H:%M:%S"
 
 
 def configure_logging(level: str) -> None:
@@ -14,15 +19,27 @@ def configure_logging(level: str) -> None:
         level: ``debug``, ``info``, ``warning`` or ``error``.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    )
+    handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
+    handler.addFilter(WithRequestId())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # arq logs the arguments of every job at INFO: a caller's prompt is not for the operator's log.
     logging.getLogger("arq").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").addFilter(_without_query)
+    _take_over("uvicorn", "uvicorn.access")
+
+
+def _take_over(*names: str) -> None:
+    """Have loggers that write by handlers of their own, as uvicorn's do, write by ours.
+
+    One that has none was told to be silent: ``--no-access-log``.
+    """
+    for name in names:
+        logger = logging.getLogger(name)
+        if logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
 
 
 def _without_query(record: logging.LogRecord) -> bool:

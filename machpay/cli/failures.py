@@ -47,7 +47,9 @@ def tell_error(screen: Screen, error: StreamError, base_url: str) -> None:
         base_url: Where the request went.
     """
     screen.settle()
-    screen.fail(error.code, error.message, _hint(error, base_url))
+    known = error.request_id
+    request = "" if known is None else f" (request {known})"
+    screen.fail(error.code, error.message + request, _hint(error, base_url))
 
 
 def tell_ending(screen: Screen, event: ErrorEvent) -> None:

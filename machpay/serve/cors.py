@@ -10,11 +10,12 @@ from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ALLOW_HEADERS: Final = "last-event-id, authorization, content-type, idempotency-key"
 ALLOW_METHODS: Final = "GET, HEAD, POST, PUT, OPTIONS"
-EXPOSE_HEADERS: Final = "idempotency-replayed, location, retry-after"
+EXPOSE_HEADERS: Final = "idempotency-replayed, location, retry-after, x-request-id"
 MAX_AGE: Final = 600
 
 
@@ -46,7 +47,7 @@ class Cors:
             return
         allowed = self._allowed(Headers(scope=scope).get("origin"))
         if scope["method"] == "OPTIONS" and f"{scope['path']}/".startswith(self._prefixes):
-            await self._options(allowed)(scope, receive, send)
+            await _options(scope, allowed)(scope, receive, send)
         elif not self._origins:
             await self._app(scope, receive, send)
         else:
@@ -57,14 +58,24 @@ class Cors:
             return "*"
         return origin if origin in self._origins else None
 
-    def _options(self, allowed: str | None) -> Response:
-        response = Response(status_code=204)
-        response.headers["Allow"] = ALLOW_METHODS
-        response.headers["Access-Control-Allow-Methods"] = ALLOW_METHODS
-        response.headers["Access-Control-Allow-Headers"] = ALLOW_HEADERS
-        response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
-        _allow(response.headers, allowed)
-        return response
+
+def _options(scope: Scope, allowed: str | None) -> Response:
+    response = Response(status_code=204)
+    response.headers["Allow"] = _methods(scope)
+    response.headers["Access-Control-Allow-Methods"] = ALLOW_METHODS
+    response.headers["Access-Control-Allow-Headers"] = ALLOW_HEADERS
+    response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
+    _allow(response.headers, allowed)
+    return response
+
+
+def _methods(scope: Scope) -> str:
+    """Name the methods of what is at a path (RFC 9110, 10.2.1); all that there are, where nothing is."""
+    found: set[str] = set()
+    for route in scope["app"].routes:
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return ", ".join(sorted({*found, "OPTIONS"})) if found else ALLOW_METHODS
 
 
 def _with_headers(send: Send, allowed: str | None) -> Send:

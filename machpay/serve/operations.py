@@ -51,7 +51,7 @@ def _parameter(
 _EXECUTION_ID: Final[Json] = {"type": "string", "pattern": "^[A-Za-z0-9_~-]{1,64}$"}
 _CHOSEN_ID: Final[Json] = {"type": "string", "pattern": "^(?!exec_)[A-Za-z0-9_~-]{1,64}$"}
 _KEY: Final[Json] = {"type": "string", "pattern": "^[ -~]{1,255}$"}
-_CURSOR: Final[Json] = {"type": "string", "pattern": CURSOR}
+_CURSOR: Final[Json] = {"type": "string", "format": "cursor", "pattern": CURSOR}
 _DAY: Final[Json] = {"type": "string", "format": "date"}
 
 PARAMETERS: Final[Json] = {
@@ -162,13 +162,40 @@ def _json(description: str, name: str, headers: Json | None = None) -> Json:
     return {**made, "headers": headers} if headers else made
 
 
-def _events(about: str = "", headers: Json | None = None) -> Json:
-    content = {"schema": {"type": "string"}, "x-event-payloads": _PAYLOADS}
+def _event(*, unnamed: bool) -> Json:
+    """Describe each event of a stream.
+
+    Before 3.2, which has ``itemSchema`` for it, OpenAPI has no word for streams: tools take the schema of
+    this media type for that of an event, as a parser hands it out.
+    """
+    return {
+        "type": "object",
+        "properties": {
+            "event": {"enum": ["start", "message" if unnamed else "chunk", "end", "error"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+            "id": _CURSOR,
+            "retry": {"type": "integer", "minimum": 1},
+        },
+        "required": ["data", "id"] if unnamed else ["event", "data", "id"],
+    }
+
+
+def _events(about: str = "", headers: Json | None = None, *, unnamed: bool = False) -> Json:
+    content = {"schema": _event(unnamed=unnamed), "x-event-payloads": _PAYLOADS}
     made: Json = {
         "description": f"Server-sent events, up to `end` or `error`. {about}".strip(),
         "content": {"text/event-stream": content},
     }
     return {**made, "headers": headers} if headers else made
+
+
+def _started() -> Json:
+    """Make the answer to a start in the background, with what can be done with what it names."""
+    answer = _json("It is started.", "Accepted", {**_REPLAYED, **_LOCATION})
+    named = {"execution_id": "$response.body#/execution_id"}
+    linked = ("showExecution", "streamExecution", "cancelExecution")
+    links = {name: {"operationId": name, "parameters": named} for name in linked}
+    return {**answer, "links": links}
 
 
 _EMPTY: Final = "Empty, closed at once, when the cursor is the last event's."
@@ -207,7 +234,7 @@ def _skills() -> Json:
         *("skills", "startSkill", "Start a skill in the background"),
         parameters=["skill_id", "Idempotency-Key"],
         body=_body(_START),
-        answers={"202": _json("It is started.", "Accepted", {**_REPLAYED, **_LOCATION})},
+        answers={"202": _started()},
         refused=_START_REFUSED,
     )
     return {
@@ -234,7 +261,7 @@ def _executions() -> Json:
         body=_body({"$ref": f"{REFERENCE}NamedStart"}),
         answers={
             "200": _events(_EMPTY, _REPLAYED),
-            "202": _json("It is started.", "Accepted", {**_REPLAYED, **_LOCATION}),
+            "202": _started(),
         },
         refused=[*_START_REFUSED, *_RESUME_REFUSED],
     )
@@ -306,7 +333,7 @@ def _browser() -> Json:
     by_query = _operation(
         *("browser", "streamByQuery", "Start, and stream to an EventSource"),
         parameters=["skill", "idempotency_key", "Idempotency-Key", *_RESUME, "input"],
-        answers={"200": _events(_UNNAMED), "204": {"description": _RESUMED_BY_GET}},
+        answers={"200": _events(_UNNAMED, unnamed=True), "204": {"description": _RESUMED_BY_GET}},
         # It starts after its headers: what is refused then is an `error` event, or a `retry:`.
         refused=[code for code in refused if code not in ("body_too_large", "request_timeout")],
         about="What is refused once the answer has begun is an `error` event whose id resumes to nothing.",
@@ -314,7 +341,8 @@ def _browser() -> Json:
     text = {"text/plain": {"schema": {"type": "string"}}}
     answer = _events(
         f"{_UNNAMED} Without `text/event-stream` in `Accept`, the answer is the bare text, "
-        "cut short when the execution does not complete."
+        "cut short when the execution does not complete.",
+        unnamed=True,
     )
     by_body = _operation(
         *("browser", "streamByBody", "Start, and stream text to fetch"),

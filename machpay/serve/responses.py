@@ -36,8 +36,9 @@ client has left."""
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _STREAM_HEADERS: Final = {**_HEADERS, "X-Accel-Buffering": "no"}
-_UNREAD: Final = frozenset({408, 413})
-"""Statuses that leave a body unread: what follows on the connection is no request."""
+_LAST: Final = frozenset({408, 413, 500})
+"""Statuses that a connection ends with. 408 and 413 leave a body unread: what follows is no request. Behind
+a 500 uvicorn closes it, and a client that is not told would send its next request into that."""
 _CLOSE: Final = {"Connection": "close"}
 
 _LARGEST_ATTEMPT: Final = 999_999_999
@@ -82,7 +83,7 @@ def error_response(error: ApiError, *, headers: Mapping[str, str] | None = None)
         headers: More headers: ``Allow`` of a 405.
     """
     more = dict(headers or {})
-    if error.status in _UNREAD or error.code == "draining":
+    if error.status in _LAST or error.code == "draining":
         more |= _CLOSE
     if error.status == HTTPStatus.UNAUTHORIZED:
         more["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2

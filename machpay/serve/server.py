@@ -1,22 +1,26 @@
 """``skill.serve()``: skills served over HTTP from their own process."""
 
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from copy import deepcopy
+from typing import Any, Final
 
 import uvicorn
-from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from uvicorn.config import LOGGING_CONFIG
 
 from machpay.serve.access import Access
+from machpay.serve.application import Application
 from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
 from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.openapi import openapi_route
+from machpay.serve.request_ids import WithRequestId
 from machpay.serve.requests import MAX_BODY_BYTES
 from machpay.serve.routes import EXCEPTION_HANDLERS, routes
 from machpay.serve.streams import Streams
@@ -24,6 +28,9 @@ from machpay.skill import Skill
 
 GRACE = 3
 """How long stopping waits for clients that take nothing, in s; others take no time."""
+
+
+_FORMAT: Final = "%(request)s%(message)s"
 
 
 def create_app(
@@ -34,7 +41,7 @@ def create_app(
     executions: MemoryExecutions | None = None,
     drain: Drain | None = None,
     streams: Streams | None = None,
-) -> Starlette:
+) -> Application:
     """Make the application of a skill server.
 
     Args:
@@ -55,7 +62,7 @@ def create_app(
     opened = streams or Streams()
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
         with ending.on_signals():
             async with memory:
                 yield
@@ -66,7 +73,7 @@ def create_app(
         "access": Access(origins=origins),
         "max_body_bytes": max_body_bytes,
     }
-    app = Starlette(
+    app = Application(
         routes=[*routes(memory, **served), *browser_routes(memory, **served)],
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
@@ -94,18 +101,42 @@ def serve(skills: Iterable[Skill], *, host: str = "127.0.0.1", port: int = 8080)
         SystemExit: The address cannot be listened on; uvicorn has logged why.
     """
     served = list(skills)
+    _log_request_ids()
     config = uvicorn.Config(
         create_app(served),
         host=host,
         port=port,
         lifespan="on",
         log_level="warning",
+        log_config=_uvicorn_logging(),
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
     # uvicorn raises SIGINT again when it is done; that was Ctrl-C, not an error.
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, [skill.id for skill in served]).run()
+
+
+def _log_request_ids() -> None:
+    """Log our own lines as Python does unasked, each behind its request's id.
+
+    Unless the program that serves has said how it wants to log: ``WithRequestId`` is there for it.
+    """
+    ours = logging.getLogger("machpay")
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.addFilter(WithRequestId())
+        ours.addHandler(handler)
+
+
+def _uvicorn_logging() -> dict[str, Any]:
+    config: dict[str, Any] = deepcopy(LOGGING_CONFIG)
+    config["filters"] = {"request": {"()": WithRequestId}}
+    config["formatters"]["default"]["fmt"] = f"%(levelprefix)s {_FORMAT}"
+    config["handlers"]["default"]["filters"] = ["request"]
+    return config
 
 
 class _Server(uvicorn.Server):

@@ -12,6 +12,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context, copy_context
 from typing import Final
 
 from starlette.types import Receive, Scope
@@ -56,6 +57,7 @@ class OpenStream(Turn):
     """
 
     __slots__ = (
+        "_context",
         "_limit",
         "_on_close",
         "_release",
@@ -78,6 +80,7 @@ class OpenStream(Turn):
         self.scope: Scope = scope
         self.connection: Connection = connection
         self.send_timeout: float = send_timeout
+        self._context = copy_context()
         self._on_close = on_close
         self._resumable = True
         self._timer: asyncio.TimerHandle | None = None
@@ -99,7 +102,7 @@ class OpenStream(Turn):
         if since is None or now - since < self.send_timeout:
             return
         self.sending_since = None
-        logger.info(TOOK_NOTHING, self.send_timeout)
+        self._context.run(logger.info, TOOK_NOTHING, self.send_timeout)  # under its request's id
         # The server notices, and tells the response that its client is gone. Just ending the response
         # would make it wait until the client has taken what is buffered.
         noticed = now + CUT_WITHIN if self.connection.cut() else now
@@ -236,7 +239,10 @@ class Streams:
         """Look whether clients take what they are sent, for as long as there are any."""
         if self._looking is None:
             every = min(LOOK_EVERY, self._send_timeout / 4)
-            self._looking = asyncio.get_running_loop().call_later(every, self._look_at_clients)
+            # No request's: it goes on for all of them.
+            self._looking = asyncio.get_running_loop().call_later(
+                every, self._look_at_clients, context=Context()
+            )
 
     def _look_at_clients(self) -> None:
         self._looking = None

@@ -15,6 +15,8 @@ export interface StreamErrorDetails {
   readonly status?: number | null | undefined;
   /** When to try again, in s, if the server said so. */
   readonly retryAfter?: number | null | undefined;
+  /** What the log of the server that refused calls the request, if it said so. */
+  readonly requestId?: string | null | undefined;
   /** What it came from: the failure of a connection, say. */
   readonly cause?: unknown;
 }
@@ -33,6 +35,8 @@ export class StreamError extends MachPayError {
   readonly status: number | null;
   /** When to try again, in s, if the server that refused said so (`Retry-After`), else `null`. */
   readonly retryAfter: number | null;
+  /** What the log of the server that refused calls the request (`X-Request-Id`), else `null`. */
+  readonly requestId: string | null;
 
   /**
    * @param code - A stable snake_case word.
@@ -47,6 +51,7 @@ export class StreamError extends MachPayError {
     this.cursor = details.cursor ?? null;
     this.status = details.status ?? null;
     this.retryAfter = details.retryAfter ?? null;
+    this.requestId = details.requestId ?? null;
   }
 }
 

@@ -31,6 +31,8 @@ export interface Refusal {
   readonly retryable: boolean;
   /** When, in s from now; `null` when the server does not say. */
   readonly retryAfter: number | null;
+  /** What the server's log calls the request; `null` when the server does not say. */
+  readonly requestId: string | null;
   /** Whether the client makes the request again by itself. */
   readonly repeated: boolean;
 }
@@ -50,8 +52,13 @@ export function readRefusal(status: number, headers: Headers, body: Uint8Array):
     ...(status < 400 ? unexpected(status, headers) : reason(status, body)),
     retryable,
     retryAfter,
+    requestId: readRequestId(headers.get('x-request-id')),
     repeated: retryable && (retryAfter ?? 0) <= LONGEST_RETRY_AFTER,
   };
+}
+
+function readRequestId(value: string | null): string | null {
+  return value !== null && /^[A-Za-z0-9._-]{1,64}$/.test(value) ? value : null;
 }
 
 function unexpected(status: number, headers: Headers): { code: string; message: string } {

@@ -155,9 +155,9 @@ export class Connection {
   }
 
   /** Say it as what it is: a stream that cannot go on now, or a request that was refused. */
-  #refused({ code, message, retryable, status, retryAfter }: Refusal): StreamError {
-    return retryable && this.#cursor.cursor !== null
-      ? this.#cursor.interruption(code, message, { status, retryAfter })
-      : this.#cursor.error(code, message, { retryable, status, retryAfter });
+  #refused({ code, message, ...details }: Refusal): StreamError {
+    return details.retryable && this.#cursor.cursor !== null
+      ? this.#cursor.interruption(code, message, details)
+      : this.#cursor.error(code, message, details);
   }
 }

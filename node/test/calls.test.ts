@@ -42,6 +42,7 @@ interface CallCase {
     readonly code: string;
     readonly retryable: boolean;
     readonly retryAfter?: number;
+    readonly requestId?: string;
   };
 }
 
@@ -108,8 +109,11 @@ function assertHas(actual: unknown, expected: unknown, at = 'the result'): void 
 
 function assertFailed(error: unknown, expected: NonNullable<CallCase['error']>): void {
   assert(error instanceof StreamError, String(error));
-  const { name, code, retryable, retryAfter } = error;
-  assert.deepEqual({ class: name, code, retryable, retryAfter }, { retryAfter: null, ...expected });
+  const { name, code, retryable, retryAfter, requestId } = error;
+  assert.deepEqual(
+    { class: name, code, retryable, retryAfter, requestId },
+    { retryAfter: null, requestId: null, ...expected },
+  );
 }
 
 let pauses: number[];

@@ -144,12 +144,13 @@ def test_the_key_is_sent_and_a_refusal_leads_to_it(capsys):
 def test_what_a_server_says_cannot_break_out_of_its_line(capsys):
     def refuse(handler):
         handler.send_response(400)
+        handler.send_header("X-Request-Id", "req-1")
         handler.end_headers()
         handler.wfile.write(b'{"error": {"code": "a\\u001b[31m", "message": "b\\n\\u009b2Jc"}}')
 
     with scripted(refuse) as base_url:
         assert run(["--base-url", base_url, "skills"]) == 1
-    assert capsys.readouterr().err == "error: a␛[31m: b \ufffd2Jc\n"
+    assert capsys.readouterr().err == "error: a␛[31m: b \ufffd2Jc (request req-1)\n"
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

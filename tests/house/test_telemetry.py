@@ -1,9 +1,11 @@
 """What the process's own log must not hold."""
 
 import logging
+from contextvars import copy_context
 
 import pytest
 
+from machpay.serve.request_ids import begin
 from shared.telemetry import configure_logging
 
 
@@ -22,6 +24,8 @@ def test_no_query_is_in_the_access_log(capsys: pytest.CaptureFixture[str]) -> No
             line, "127.0.0.1:1", "GET", "/api/stream?token=canary&prompt=canary", "1.1", 200
         )
         access.info(line, "127.0.0.1:1", "GET", "/v1/skills", "1.1", 200)
+        # It is the same handler that names the request, where there is one.
+        copy_context().run(_log_under_an_id)
     finally:
         root.handlers[:] = kept
         root.setLevel(level)
@@ -30,3 +34,10 @@ def test_no_query_is_in_the_access_log(capsys: pytest.CaptureFixture[str]) -> No
     assert "canary" not in written
     assert '"GET /api/stream?... HTTP/1.1" 200' in written
     assert '"GET /v1/skills HTTP/1.1" 200' in written
+    assert "uvicorn.access: 127.0.0.1:1" in written
+    assert "WARNING somewhere: [req-1] told\n" in written
+
+
+def _log_under_an_id() -> None:
+    begin([(b"x-request-id", b"req-1")])
+    logging.getLogger("somewhere").warning("told")

@@ -136,7 +136,14 @@ async def test_the_environments_api_key_is_not_for_it(monkeypatch: pytest.Monkey
     "stream",
     [
         events(START + CHUNK + end(tokens=-1)),
-        events(START + CHUNK + end(tokens=1 << 60)),
+        *(
+            events(START + CHUNK + end(tokens=odd))
+            for odd in (1 << 60, 2**53 + 1, -(2**63), 10**40)
+        ),
+        *(
+            events(START + CHUNK + end(tokens=odd))
+            for odd in (True, 1.5, "3", None, [3], float("nan"))
+        ),
         events(START + CHUNK + 'event: end\ndata: {"tokensUsed":1,"costUsd":NaN}\nid: x\n\n'),
         events(START + "event: chunk\ndata: [" + "[" * 100_000 + f"\nid: {NAME}.1-3\n\n"),
         events(START + "data: " + "x" * (9 << 20)),

@@ -108,6 +108,7 @@ def check_error(hands, case):
     assert type(error) is getattr(exceptions, expected["class"])
     assert (error.code, error.retryable) == (expected["code"], expected["retryable"])
     assert error.retry_after == expected.get("retryAfter")
+    assert error.request_id == expected.get("requestId")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])

@@ -96,7 +96,8 @@ def test_the_servers_wait_is_told_whatever_was_refused(player):
         yield caught(hands.list, hands.client.skills.stream("s", {}))
         yield caught(hands.list, hands.client.executions.stream(EXECUTION, f"{EXECUTION}.1-3"))
 
-    busy = [lambda _: refused(429, "rate_limited", {"Retry-After": "7"})] * 3
+    headers = {"Retry-After": "7", "X-Request-Id": "req-7.a"}
+    busy = [lambda _: refused(429, "rate_limited", headers)] * 3
     errors = player.run(Script(*busy), lambda hands: list(act(hands)), max_retries=0)
     assert [type(error).__name__ for error in errors] == [
         "RateLimited",
@@ -104,6 +105,18 @@ def test_the_servers_wait_is_told_whatever_was_refused(player):
         "StreamInterrupted",
     ]
     assert [error.retry_after for error in errors] == [7, 7, 7]
+    assert [error.request_id for error in errors] == ["req-7.a"] * 3
+
+
+@pytest.mark.parametrize("name", [None, "", "a b", "x" * 65, "\xe4"])
+def test_a_request_id_that_can_be_none_is_none(player, name):
+    answer = refused(
+        404, "not_found", {} if name is None else {"X-Request-Id": name.encode("latin-1")}
+    )
+    found = player.run(
+        Script(answer), lambda hands: caught(lambda: hands.do(hands.client.skills.list()))
+    )
+    assert found.request_id is None
 
 
 def test_errors_can_be_handed_to_another_process():

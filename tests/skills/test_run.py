@@ -603,6 +603,15 @@ async def test_cancellation_passes_through_a_handler_that_swallows_it(
     release.set()
 
 
+async def test_counts_that_are_too_many_together_are_no_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outcome, _ = await outcome_of(yielding(Chunk("a", tokens=1 << 53), Chunk("b", tokens=1)))
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "skill_error"
+    assert "2**53" in caplog.text
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("fenced"), TimeoutError("redis"), LookupError("x")], ids=repr
 )

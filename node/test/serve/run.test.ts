@@ -92,6 +92,14 @@ test('a handler of any kind gives its output, one yield one chunk', async () => 
   }
 });
 
+test('counts that are too many together are no count', async () => {
+  const { outcome, said } = await ran(
+    yielding(chunk('a', { tokens: 2 ** 53 }), chunk('b', { tokens: 2 ** 53 })),
+  );
+  assert.equal(outcome.kind === 'failed' && outcome.code, 'skill_error');
+  assert.match(said, /tokens/);
+});
+
 test('tokens are the last report, else the sum, else an estimate by characters', async () => {
   const cases: [unknown[], number][] = [
     [['12345', '6789'], 3],
@@ -127,6 +135,12 @@ test('what is no output is a skill error that the operator can read', async () =
     [new Usage({ tokens: 1.5 }), /tokens/],
     [new Usage({ tokens: 2 ** 53 + 2 }), /tokens/],
     [chunk('a', { tokens: '3' as never }), /tokens/],
+    [chunk('a', { tokens: Number.NaN }), /tokens/],
+    [new Usage({ tokens: Number.POSITIVE_INFINITY }), /tokens/],
+    [new Usage({ tokens: true as never }), /tokens/],
+    [new Usage({ tokens: 3n as never }), /tokens/],
+    [new Usage({ tokens: [3] as never }), /tokens/],
+    [chunk('a', { tokens: -0.5 }), /tokens/],
   ] as const) {
     const { outcome, texts, said } = await ran(yielding('good', output, 'never'));
     assert.deepEqual([outcome, texts], [NEUTRAL, ['good']]);
