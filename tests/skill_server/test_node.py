@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from machpay import MachPay
-from tests.skill_server.node import SDK, Host, NodeServed, NodeSide, compiled
+from tests.node.npm import SDK, compiled
+from tests.skill_server.node import Host, NodeServed, NodeSide
 from tests.skill_server.serving import parse_raw, read_raw, request
 from tests.skill_server.sides import SKILLS
 from tests.waiting import wait_until
