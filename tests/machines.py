@@ -47,7 +47,8 @@ class RedisMachine(RuleBasedStateMachine):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
-        return self.runner.run(work)
+        # Not `Runner.run`: it takes Ctrl-C over, each time, which takes as long as the work.
+        return self.runner.get_loop().run_until_complete(work)
 
     def teardown(self) -> None:
         """Close what was opened."""

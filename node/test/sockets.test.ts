@@ -115,16 +115,19 @@ function sizeOf(chunks: number): number {
   return response(body).length - '0\r\n\r\n'.length;
 }
 
+// Every byte is cut over a `fetch` in memory; here every byte of the head, and then some: a chunk and
+// what is around it take 56 bytes, which these steps have no divisor in common with.
 for (const [fate, blocks, step] of [
-  ['fin', PLAIN, 1],
+  ['fin', PLAIN, 5],
   // A reset may overtake bytes that were sent before it: it cuts somewhere before its place.
-  ['rst', MIXED, 7],
+  ['rst', MIXED, 9],
 ] as const) {
-  test(`a connection that is cut at any byte loses and repeats nothing: ${fate}`, async () => {
+  test(`a connection that is cut loses and repeats nothing: ${fate}`, async () => {
     const recording = new Recording(blocks);
     const machpay = new MachPay({ baseUrl });
     const total = response(recording.after(null)).length;
-    for (let cut = 0; cut < total; cut += step) {
+    const head = response(Buffer.alloc(0)).length;
+    for (let cut = 0; cut < total; cut += fate === 'fin' && cut < head ? 1 : step) {
       void edge.plan({ recording, cut, fate });
       const stream = await machpay.skills.stream({ skillId: 's', input: {} });
       const texts = (await collect(stream)).map(({ text }) => text);

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from examples.offline_model import answer
 from ops.npm import NodeMissing, RegistryUnreachable, ensure_installed
@@ -29,9 +29,17 @@ createRoot(document.getElementById('root')!).render(
 """
 
 
-@pytest.fixture
-def page(system: System) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     with open_page() as opened:
+        assert opened.context.browser is not None
+        yield opened.context.browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_page() as opened:
+        opened.set_default_timeout(20_000)
         yield opened
 
 

@@ -527,7 +527,7 @@ async def test_time_in_publish_is_not_the_handlers_idleness(
         target = looks + 3
         await until(lambda: looks >= target, "three times the idle limit in publish")
 
-    outcome = await run(skill_of(yielding("a", "b"), idle_timeout=0.02), INPUT, publish)
+    outcome = await run(skill_of(yielding("a", "b"), idle_timeout=0.1), INPUT, publish)
     assert outcome == Completed(tokens=1, chunks=2)
 
 
@@ -631,7 +631,8 @@ async def test_an_error_of_publish_passes_through_unchanged(error: Exception) ->
     with pytest.raises(type(error)) as caught:
         await run(skill_of(handler), INPUT, publish)
     assert caught.value is error
-    assert closed.is_set()
+    # On a busy machine its thread may need longer than the grace.
+    await until(closed.is_set, "the handler is closed")
 
 
 async def test_nothing_is_left_behind() -> None:
