@@ -5,13 +5,14 @@
     MachPayError
      +-- StreamError(code, message, retryable)  a request, an execution or its stream failed
      |    +-- StreamInterrupted        the connection is gone and could not be resumed
-     |    +-- InvalidRequest           bad_request, invalid_input, bad_cursor, not_supported, body_too_large
+     |    +-- InvalidRequest           bad_request, invalid_input, bad_cursor, not_supported, body_too_large,
+     |    |                             input_too_large
      |    +-- Unauthorized             unauthorized, forbidden
      |    +-- SkillNotFound            skill_not_found
      |    +-- ExecutionNotFound        execution_not_found
      |    +-- IdempotencyMismatch      idempotency_mismatch
-     |    +-- RateLimited              rate_limited, too_many_executions, too_many_starts: has retry_after
      |    +-- InsufficientCredit       insufficient_credit
+     |    +-- RateLimited              too_many_executions, too_many_starts, rate_limited: has retry_after
      |    +-- BudgetExceeded           budget_exceeded
      |    +-- Unavailable              unavailable, draining, overloaded: has retry_after
      |    +-- Cancelled                cancelled
@@ -122,12 +123,12 @@ class IdempotencyMismatch(StreamError):
     """The key, or the chosen id, was used with another skill, input or options."""
 
 
+class InsufficientCredit(StreamError):
+    """The account's credit does not cover what the start may cost: nothing was started."""
+
+
 class RateLimited(StreamError):
     """The account has too much running, or starts too often. ``retry_after`` says when to go on."""
-
-
-class InsufficientCredit(StreamError):
-    """The account's credit does not cover what the execution may cost: nothing was started."""
 
 
 class BudgetExceeded(StreamError):
@@ -175,15 +176,16 @@ _BY_CODE: Final[dict[str, type[StreamError]]] = {
     "bad_cursor": InvalidRequest,
     "not_supported": InvalidRequest,
     "body_too_large": InvalidRequest,
+    "input_too_large": InvalidRequest,
     "unauthorized": Unauthorized,
     "forbidden": Unauthorized,
     "skill_not_found": SkillNotFound,
     "execution_not_found": ExecutionNotFound,
     "idempotency_mismatch": IdempotencyMismatch,
+    "insufficient_credit": InsufficientCredit,
     "rate_limited": RateLimited,
     "too_many_executions": RateLimited,
     "too_many_starts": RateLimited,
-    "insufficient_credit": InsufficientCredit,
     "budget_exceeded": BudgetExceeded,
     "unavailable": Unavailable,
     "draining": Unavailable,

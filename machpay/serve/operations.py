@@ -174,7 +174,8 @@ def _events(about: str = "", headers: Json | None = None) -> Json:
 _EMPTY: Final = "Empty, closed at once, when the cursor is the last event's."
 _START_REFUSED: Final = (
     *("bad_request", "forbidden", "skill_not_found", "request_timeout"),
-    *("body_too_large", "idempotency_mismatch", "invalid_input", "budget_exceeded"),
+    *("body_too_large", "idempotency_mismatch", "invalid_input", "insufficient_credit"),
+    *("input_too_large", "too_many_executions", "too_many_starts", "budget_exceeded"),
     *("internal", "unavailable", "draining", "overloaded"),
 )
 _RESUME_REFUSED: Final = ("bad_cursor", "execution_not_found")

@@ -12,14 +12,18 @@ REFUSALS: Final[dict[str, tuple[int, str]]] = {
     ),
     "bad_cursor": (400, "the last event id is not a cursor, or one of another execution"),
     "unauthorized": (401, "an API key or a stream token is needed, and this is none, or expired"),
+    "insufficient_credit": (402, "the account's credit does not cover what the start may cost"),
     "forbidden": (403, "the token or key does not allow this, or a page of another site sent it"),
     "skill_not_found": (404, "there is no such skill"),
     "execution_not_found": (404, "unknown, expired, or not yours"),
     "request_timeout": (408, "the body took too long to arrive"),
     "body_too_large": (413, "the body is over the server's limit, 1 MiB by default"),
+    "input_too_large": (413, "the input is over the account's limit"),
     "budget_exceeded": (422, "the skill's base price is more than `max_cost_usd`"),
     "idempotency_mismatch": (422, "the key or id was used to start something else"),
     "invalid_input": (422, "the input is not what the skill's `input_schema` says"),
+    "too_many_executions": (429, "as many of the account's executions run as may at once"),
+    "too_many_starts": (429, "the account has started as often in this minute as it may"),
     "internal": (500, "a fault of ours"),
     "unavailable": (503, "the store can't be reached, or too much is asked for at once"),
     "draining": (503, "this server is shutting down; another one serves"),
@@ -54,4 +58,4 @@ def _answer(status: int, codes: list[str]) -> dict[str, Any]:
         "description": "\n".join(f"* `{code}`: {REFUSALS[code][1]}" for code in codes),
         "content": {"application/json": {"schema": schema}},
     }
-    return {**answer, "headers": _RETRY_AFTER} if status == 503 else answer
+    return {**answer, "headers": _RETRY_AFTER} if status in (429, 503) else answer

@@ -62,7 +62,7 @@ export class SkillNotFound extends StreamError {}
 /** `execution_not_found`: it is unknown, expired, or somebody else's. */
 export class ExecutionNotFound extends StreamError {}
 
-/** `bad_request`, `invalid_input`, `bad_cursor`, `not_supported`, `body_too_large`: the request can't be served. */
+/** `bad_request`, `invalid_input`, `bad_cursor`, `not_supported`, `body_too_large`, `input_too_large`: the request can't be served. */
 export class InvalidRequest extends StreamError {}
 
 /** `idempotency_mismatch`: the key, or the chosen id, was used with another start. */
@@ -71,11 +71,11 @@ export class IdempotencyMismatch extends StreamError {}
 /** `unauthorized`, `forbidden`: there is no API key, or it does not do. */
 export class Unauthorized extends StreamError {}
 
-/** `rate_limited`, `too_many_executions`, `too_many_starts`: too much at once, or too often. */
-export class RateLimited extends StreamError {}
-
-/** `insufficient_credit`: the account's credit does not cover what it may cost; nothing was started. */
+/** `insufficient_credit`: the account's credit does not cover what the start may cost. */
 export class InsufficientCredit extends StreamError {}
+
+/** `too_many_executions`, `too_many_starts`, `rate_limited`: too much at once; `retryAfter` says when to go on. */
+export class RateLimited extends StreamError {}
 
 /**
  * `budget_exceeded`: it would have cost more than its `maxCostUsd`; what was delivered is paid. With a
@@ -123,12 +123,19 @@ const KINDS: readonly (readonly [Kind, string, ...string[]])[] = [
     'bad_cursor',
     'not_supported',
     'body_too_large',
+    'input_too_large',
   ],
   [IdempotencyMismatch, 'IdempotencyMismatch', 'idempotency_mismatch'],
   [Unauthorized, 'Unauthorized', 'unauthorized', 'forbidden', 'http_401', 'http_403'],
-  [RateLimited, 'RateLimited', 'rate_limited', 'http_429'],
-  [RateLimited, 'RateLimited', 'too_many_executions', 'too_many_starts'],
   [InsufficientCredit, 'InsufficientCredit', 'insufficient_credit'],
+  [
+    RateLimited,
+    'RateLimited',
+    'rate_limited',
+    'too_many_executions',
+    'too_many_starts',
+    'http_429',
+  ],
   [BudgetExceeded, 'BudgetExceeded', 'budget_exceeded'],
   [Unavailable, 'Unavailable', 'unavailable', 'draining', 'overloaded'],
   [Unavailable, 'Unavailable', 'http_502', 'http_503', 'http_504'],

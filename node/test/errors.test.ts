@@ -8,7 +8,14 @@ import * as sdk from '../src/index.js';
 const CODES: Readonly<Record<string, readonly string[]>> = {
   SkillNotFound: ['skill_not_found'],
   ExecutionNotFound: ['execution_not_found'],
-  InvalidRequest: ['bad_request', 'invalid_input', 'bad_cursor', 'not_supported', 'body_too_large'],
+  InvalidRequest: [
+    'bad_request',
+    'invalid_input',
+    'bad_cursor',
+    'not_supported',
+    'body_too_large',
+    'input_too_large',
+  ],
   IdempotencyMismatch: ['idempotency_mismatch'],
   Unauthorized: ['unauthorized', 'forbidden', 'http_401', 'http_403'],
   RateLimited: ['rate_limited', 'too_many_executions', 'too_many_starts', 'http_429'],

@@ -28,7 +28,7 @@ export class Budget {
 
   /** The limit in words. */
   get message(): string {
-    return `The execution would cost more than its max_cost_usd of ${this.#most} USD.`;
+    return `To go on would cost more than ${this.#most} USD.`;
   }
 
   /** Has time count from now on. */

@@ -65,7 +65,7 @@ export function idempotencyMismatch(): ApiError {
 
 /** Refuses a start whose budget is less than what the skill costs in any case. */
 export function budgetExceeded(base: unknown, maxCost: unknown): ApiError {
-  const message = `The skill costs ${base} USD at least: more than the max_cost_usd of ${maxCost}.`;
+  const message = `This skill costs at least ${base} USD, more than max_cost_usd (${maxCost}).`;
   return new ApiError(422, 'budget_exceeded', message);
 }
 
