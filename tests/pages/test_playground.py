@@ -279,14 +279,20 @@ def test_a_run_is_cancelled_and_the_address_goes_back_and_forward(
     pages: Pages, system: System, http: httpx.Client
 ) -> None:
     page = pages.open(f"{system.url}/?skill=words")
-    run(page, {"n": 100_000, "pause": 0.02})
+    page.locator("#cap").fill("5")
+    with page.expect_request("**/v1/skills/words/executions") as asked:
+        run(page, {"n": 100_000, "pause": 0.02})
+    assert asked.value.post_data_json["max_cost_usd"] == "5"
     status(page, "streaming")
     execution = execution_in(page)
     page.keyboard.press("Escape")
     status(page, "streaming")
     page.get_by_role("button", name="Cancel").click()
     status(page, "cancelled")
-    assert http.get(f"/v1/executions/{execution}").json()["status"] == "cancelled"
+    found = http.get(f"/v1/executions/{execution}").json()
+    assert found["status"] == "cancelled"
+    # What was delivered is paid: the event does not say how much, the snapshot does.
+    expect(page.locator("#cost")).to_have_text(f"${found['cost_usd']:.9f}".rstrip("0"))
     expect(page.get_by_role("button", name="Cut the connection")).to_be_hidden()
 
     page.get_by_role("radio", name="Echo").check()
