@@ -452,6 +452,7 @@ def test_the_same_from_code_is_the_same(pages: Pages, system: System, tmp_path: 
     page = pages.open(f"{system.url}/?skill=echo")
     page.get_by_role("radio", name="JSON").check()
     page.get_by_label("Input as JSON").fill(json.dumps(NASTY, ensure_ascii=False))
+    page.locator("#cap").fill("0.5")
     page.get_by_text("The same from code").click()
 
     def code(language: str) -> str:
@@ -464,6 +465,8 @@ def test_the_same_from_code_is_the_same(pages: Pages, system: System, tmp_path: 
     chunk = re.search(r"event: chunk\ndata: (.*)", curl.stdout)
     assert chunk is not None
     assert json.loads(json.loads(chunk[1])["text"]) == NASTY
+    for language in ("curl", "Python", "Node.js"):
+        assert '"0.5"' in code(language)
     script = tmp_path / "same.py"
     script.write_text(code("Python"))
     python = subprocess.run(
