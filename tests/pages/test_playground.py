@@ -488,7 +488,7 @@ def test_the_same_from_code_is_the_same(pages: Pages, system: System, tmp_path: 
         }""".replace("NODE", node)
     )
     assert seen[0] == {"baseUrl": system.url}
-    assert json.loads(seen[1]) == {"skillId": "echo", "input": NASTY}
+    assert json.loads(seen[1]) == {"skillId": "echo", "input": NASTY, "maxCostUsd": "0.5"}
 
 
 PAIRS = [
