@@ -12,6 +12,7 @@
      |    +-- ExecutionNotFound        execution_not_found
      |    +-- IdempotencyMismatch      idempotency_mismatch
      |    +-- InsufficientCredit       insufficient_credit
+     |    +-- RateLimited              too_many_executions, too_many_starts, rate_limited: has retry_after
      |    +-- BudgetExceeded           budget_exceeded
      |    +-- RateLimited              too_many_executions, too_many_starts, rate_limited: has retry_after
      |    +-- Unavailable              unavailable, draining, overloaded: has retry_after

@@ -50,10 +50,11 @@ export async function skills() {
  *
  * @param {string} skill The skill's id.
  * @param {string} input The input, as JSON text: as it was typed, so that no digit of it changes.
+ * @param {string} [cap] The most that it may cost, in USD.
  */
-export function start(skill, input) {
+export function start(skill, input, cap = '') {
   return call('POST', `/v1/skills/${encodeURIComponent(skill)}/executions`, {
-    body: `{"input": ${input}}`,
+    body: `{"input": ${input}${cap ? `, "max_cost_usd": ${JSON.stringify(cap)}` : ''}}`,
     // A start whose answer was lost is sent again, and is the same execution.
     headers: { 'Idempotency-Key': randomName() },
   });

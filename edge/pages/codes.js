@@ -7,6 +7,7 @@ const MEANINGS = {
   queue_timeout: "no worker took it up in time",
   output_limit: "it yielded more than it may",
   invalid_input: "the skill's type refused an input that its schema allows",
+  budget_exceeded: "to go on would have cost more than its start allowed",
   cancelled: "somebody with the right to stopped it, or nobody read it",
   worker_lost: "its worker died after a part was delivered, or three workers died on it",
   nondeterministic: "it was run again, and did not yield the same",

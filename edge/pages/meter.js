@@ -20,7 +20,8 @@ export class Meter {
    * @param {object} [pricing] What its skill costs, if that is known.
    */
   show(watch, pricing) {
-    const { summary, firstChunkMs, chunks } = watch;
+    const { firstChunkMs, chunks } = watch;
+    const summary = watch.summary ?? watch.paid;
     const rate = watch.rate();
     this.#set('first', firstChunkMs === null || watch.joined ? '–' : duration(firstChunkMs));
     this.#set('chunks', chunks.toLocaleString('en'));
@@ -28,13 +29,12 @@ export class Meter {
     this.#set('time', duration(summary?.durationMs ?? watch.age()));
     const tokens = summary?.tokensUsed ?? estimateTokens(watch.characters);
     this.#set('tokens', `${summary ? '' : '≈ '}${tokens.toLocaleString('en')}`);
-    this.#set('cost', this.#cost(watch, pricing, tokens));
+    this.#set('cost', summary ? `$${plain(summary.costUsd)}` : this.#cost(watch, pricing, tokens));
   }
 
   #cost(watch, pricing, tokens) {
-    if (watch.summary) return `$${plain(watch.summary.costUsd)}`;
-    // docs/billing.md: what does not complete pays nothing.
-    if (watch.status === 'failed' || watch.status === 'cancelled') return '$0';
+    // docs/billing.md: what fails pays nothing; what was stopped pays what it delivered.
+    if (watch.status === 'failed' && watch.error.code !== 'budget_exceeded') return '$0';
     if (!pricing || isOver(watch.status)) return '–';
     const grows = isSome(pricing.per_token_usd) || isSome(pricing.per_second_usd);
     return `${grows ? '≈ ' : ''}$${cost(pricing, tokens, watch.age())}`;

@@ -44,10 +44,15 @@ function choose(id, { visit = false } = {}) {
 }
 
 function run() {
-  if (at('run').disabled || !input.check()) return;
-  sheet.start(skills.chosen, input.text());
+  if (at('run').disabled || !input.check() || !at('cap').reportValidity()) return;
+  sheet.start(skills.chosen, input.text(), cap());
   // Where all is one column, what is read is further down.
   if (at('sheet').getBoundingClientRect().top > innerHeight / 3) at('sheet').scrollIntoView();
+}
+
+/** The most that a run may cost, as it was typed; '' where there is no limit. */
+function cap() {
+  return at('cap').value.trim();
 }
 
 /** Keep the address, and the rest of the page, at what is watched. */
@@ -57,7 +62,7 @@ function follow(watch) {
   }
   if (watch.skill && skills.chosen !== watch.skill) choose(watch.skill);
   const refused =
-    watch.status === 'refused' && ['invalid_input', 'bad_request'].includes(watch.error.code);
+    watch.status === 'refused' && ['invalid_input', 'bad_request', 'budget_exceeded'].includes(watch.error.code);
   if (refused) input.refuse(watch.error.message);
   if (watch.status === 'denied' && watch.id === null) askForKey(true);
 }
@@ -125,7 +130,8 @@ function showCode() {
   const text = input.text();
   if (skills.chosen === null || text === null || !at('code').open) return;
   const language = document.querySelector('input[name=language]:checked').value;
-  const run = { skill: skills.chosen, input: text, base: location.origin, key: Boolean(api.key()) };
+  const key = Boolean(api.key());
+  const run = { skill: skills.chosen, input: text, cap: cap(), base: location.origin, key };
   at('snippet').textContent = snippet(language, run);
   at('snippet-copy').textContent = 'Copy';
 }
@@ -158,6 +164,7 @@ at('key-forget').addEventListener('click', () => {
 });
 
 at('code').addEventListener('toggle', showCode);
+at('cap').addEventListener('input', showCode);
 for (const language of document.querySelectorAll('input[name=language]')) {
   language.addEventListener('change', showCode);
 }

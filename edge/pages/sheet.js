@@ -47,8 +47,8 @@ export class Sheet {
   }
 
   /** Start, and show, a run. */
-  start(skill, input) {
-    this.#begin().start(skill, input);
+  start(skill, input, cap) {
+    this.#begin().start(skill, input, cap);
   }
 
   /** Join, and show, an execution. */

@@ -4,15 +4,16 @@
  * Write a run as a program.
  *
  * @param {'curl'|'python'|'node'} language In which language.
- * @param {{skill: string, input: string, base: string, key: boolean}} run The skill's id, the input
- *   as JSON text, the server, and whether it wants a key.
+ * @param {{skill: string, input: string, cap: string, base: string, key: boolean}} run The skill's
+ *   id, the input as JSON text, the most that it may cost, the server, and whether it wants a key.
  */
 export function snippet(language, run) {
   return { curl, python, node }[language](run);
 }
 
-function curl({ skill, input, base, key }) {
-  const body = JSON.stringify({ input: '' }).replace('""', () => input);
+function curl({ skill, input, cap, base, key }) {
+  const asked = cap ? { input: '', max_cost_usd: cap } : { input: '' };
+  const body = JSON.stringify(asked).replace('""', () => input);
   return [
     `curl -N ${shell(`${base}/v1/skills/${encodeURIComponent(skill)}/stream`)}`,
     ...(key ? ['-H "Authorization: Bearer $MACHPAY_API_KEY"'] : []),
@@ -21,14 +22,14 @@ function curl({ skill, input, base, key }) {
   ].join(' \\\n  ');
 }
 
-function python({ skill, input, base, key }) {
+function python({ skill, input, cap, base, key }) {
   return `from machpay import MachPay
 
 client = MachPay(base_url=${literal(base)})${key ? '  # with the variable MACHPAY_API_KEY' : ''}
 
 stream = client.skills.stream(
     skill_id=${literal(skill)},
-    input=${indented(pythonOf(read(input)), 4)},
+    input=${indented(pythonOf(read(input)), 4)},${cap ? `\n    max_cost_usd=${literal(cap)},` : ''}
 )
 for chunk in stream:
     print(chunk.text, end="", flush=True)
@@ -37,14 +38,14 @@ print()
 print(stream.summary)`;
 }
 
-function node({ skill, input, base, key }) {
+function node({ skill, input, cap, base, key }) {
   return `import { MachPay } from '@machpay/sdk';
 
 const client = new MachPay({ baseUrl: ${literal(base)} });${key ? ' // with the variable MACHPAY_API_KEY' : ''}
 
 const stream = await client.skills.stream({
   skillId: ${literal(skill)},
-  input: ${indented(scriptOf(read(input)), 2)},
+  input: ${indented(scriptOf(read(input)), 2)},${cap ? `\n  maxCostUsd: ${literal(cap)},` : ''}
 });
 for await (const chunk of stream) {
   process.stdout.write(chunk.text);

@@ -19,6 +19,8 @@ export class Watch {
   status = 'idle';
   error = null;
   summary = null;
+  /** What was paid of a run that did not complete, once that is known. */
+  paid = null;
   /** The place of the last event that was read: what a resume goes on from. */
   cursor = null;
   /** Where a late joiner began, if not at the beginning: the number of characters before. */
@@ -57,11 +59,11 @@ export class Watch {
   }
 
   /** Start an execution of a skill, and watch it. */
-  async start(skill, input) {
+  async start(skill, input, cap) {
     this.skill = skill;
     this.#become('starting');
     try {
-      const started = await api.start(skill, input);
+      const started = await api.start(skill, input, cap);
       if (this.#left) return;
       this.id = started.execution_id;
       this.token = started.stream_token ?? null;
@@ -253,6 +255,16 @@ export class Watch {
   #fail(error) {
     this.error = error;
     this.#become(error.code === 'cancelled' ? 'cancelled' : 'failed');
+    this.#askWhatItCost();
+  }
+
+  /** The event says nothing of it, the snapshot does. */
+  async #askWhatItCost() {
+    const found = await api.describe(this.id, this.token).catch(() => null);
+    if (this.#left || found?.cost_usd === undefined) return;
+    const { tokens_used: tokensUsed, cost_usd: costUsd, duration_ms: durationMs } = found;
+    this.paid = { tokensUsed, costUsd, durationMs };
+    this.#on.status();
   }
 
   /** A status other than 200 ended the EventSource. Ask which, and try again unless it is final. */

@@ -133,6 +133,14 @@ const KINDS: readonly (readonly [Kind, string, ...string[]])[] = [
   [IdempotencyMismatch, 'IdempotencyMismatch', 'idempotency_mismatch'],
   [Unauthorized, 'Unauthorized', 'unauthorized', 'forbidden', 'http_401', 'http_403'],
   [InsufficientCredit, 'InsufficientCredit', 'insufficient_credit'],
+  [
+    RateLimited,
+    'RateLimited',
+    'rate_limited',
+    'too_many_executions',
+    'too_many_starts',
+    'http_429',
+  ],
   [BudgetExceeded, 'BudgetExceeded', 'budget_exceeded'],
   [
     RateLimited,

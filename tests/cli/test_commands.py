@@ -97,6 +97,10 @@ def test_options_of_a_start_reach_the_server(cli, client):
     other = cli("run", "tale", "n=2", "--idempotency-key", "one")
     assert other.code == 1
     assert other.err.startswith("error: idempotency_mismatch: ")
+    capped = cli("run", "tale", "n=1", "--idempotency-key", "one", "--max-cost", "0.5")
+    assert (capped.code, "error: idempotency_mismatch: " in capped.err) == (1, True)
+    wrong = cli("run", "tale", "--max-cost", "0")
+    assert (wrong.code, "'max_cost_usd' must be an amount in USD" in wrong.err) == (2, True)
     left = cli("executions", "create", "tale", "n=99", "pause:=1", "--cancel-after", "1")
     wait_until(
         lambda: client.executions.get(left.out.strip()).status == "cancelled", "nobody reads it"
@@ -190,9 +194,10 @@ def test_token_prints_a_token_and_nothing_else(cli):
     refused = cli(*reader, "cancel", execution["execution_id"])
     assert (refused.code, refused.err.startswith("error: forbidden: ")) == (1, True)
     asked = ("token", "--skill", "tale", "--expires-in", "60", "--timeout", "7.5", "--json")
-    [made] = lines(cli(*asked).out)
-    assert set(made) == {"token", "expires_at", "skill_id", "max_starts", "timeout"}
+    [made] = lines(cli(*asked, "--max-cost", "0.50").out)
+    assert set(made) == {"token", "expires_at", "skill_id", "max_starts", "timeout", "max_cost_usd"}
     assert (made["skill_id"], made["max_starts"], made["timeout"]) == ("tale", 1, 7.5)
+    assert made["max_cost_usd"] == 0.5
 
 
 def test_usage_sums_what_was_run(cli, client, url):

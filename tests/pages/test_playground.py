@@ -279,14 +279,20 @@ def test_a_run_is_cancelled_and_the_address_goes_back_and_forward(
     pages: Pages, system: System, http: httpx.Client
 ) -> None:
     page = pages.open(f"{system.url}/?skill=words")
-    run(page, {"n": 100_000, "pause": 0.02})
+    page.locator("#cap").fill("5")
+    with page.expect_request("**/v1/skills/words/executions") as asked:
+        run(page, {"n": 100_000, "pause": 0.02})
+    assert json.loads(asked.value.post_data or "")["max_cost_usd"] == "5"
     status(page, "streaming")
     execution = execution_in(page)
     page.keyboard.press("Escape")
     status(page, "streaming")
     page.get_by_role("button", name="Cancel").click()
     status(page, "cancelled")
-    assert http.get(f"/v1/executions/{execution}").json()["status"] == "cancelled"
+    found = http.get(f"/v1/executions/{execution}").json()
+    assert found["status"] == "cancelled"
+    # What was delivered is paid: the event does not say how much, the snapshot does.
+    expect(page.locator("#cost")).to_have_text(f"${found['cost_usd']:.9f}".rstrip("0"))
     expect(page.get_by_role("button", name="Cut the connection")).to_be_hidden()
 
     page.get_by_role("radio", name="Echo").check()
@@ -446,6 +452,7 @@ def test_the_same_from_code_is_the_same(pages: Pages, system: System, tmp_path: 
     page = pages.open(f"{system.url}/?skill=echo")
     page.get_by_role("radio", name="JSON").check()
     page.get_by_label("Input as JSON").fill(json.dumps(NASTY, ensure_ascii=False))
+    page.locator("#cap").fill("0.5")
     page.get_by_text("The same from code").click()
 
     def code(language: str) -> str:
@@ -458,6 +465,8 @@ def test_the_same_from_code_is_the_same(pages: Pages, system: System, tmp_path: 
     chunk = re.search(r"event: chunk\ndata: (.*)", curl.stdout)
     assert chunk is not None
     assert json.loads(json.loads(chunk[1])["text"]) == NASTY
+    for language in ("curl", "Python", "Node.js"):
+        assert '"0.5"' in code(language)
     script = tmp_path / "same.py"
     script.write_text(code("Python"))
     python = subprocess.run(
@@ -479,7 +488,7 @@ def test_the_same_from_code_is_the_same(pages: Pages, system: System, tmp_path: 
         }""".replace("NODE", node)
     )
     assert seen[0] == {"baseUrl": system.url}
-    assert json.loads(seen[1]) == {"skillId": "echo", "input": NASTY}
+    assert json.loads(seen[1]) == {"skillId": "echo", "input": NASTY, "maxCostUsd": "0.5"}
 
 
 PAIRS = [

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import httpx
@@ -345,6 +346,8 @@ def test_a_token_that_is_wrong_expired_or_forged_is_nobody(call: Call) -> None:
         ({"skill_id": "count", "max_starts": 1001}, 400),
         ({"skill_id": "count", "max_starts": True}, 400),
         ({"skill_id": "count", "timeout": 0}, 400),
+        ({"skill_id": "count", "max_cost_usd": 0}, 400),
+        ({"execution_id": "x", "max_cost_usd": 1}, 400),
         ({"skill_id": "count", "expires_in": 0}, 400),
         ({"skill_id": "count", "expires_in": 86_401}, 400),
         ({"execution_id": "x", "max_starts": 1}, 400),
@@ -361,8 +364,11 @@ def test_the_sdk_lends_tokens_and_works_with_them(closed: System) -> None:
         return MachPay(base_url=closed.url, api_key=credential)
 
     with client(ALICE) as alice:
-        lent = alice.tokens.create(skill_id="count", expires_in=60, max_starts=2, timeout=30)
+        lent = alice.tokens.create(
+            skill_id="count", expires_in=60, max_starts=2, timeout=30, max_cost_usd="0.50"
+        )
         assert (lent.skill_id, lent.max_starts, lent.timeout) == ("count", 2, 30.0)
+        assert lent.max_cost_usd == Decimal("0.5")
         assert 0 < lent.expires_at - time.time() * 1000 < 61_000
         with client(lent.token) as page:
             result = page.skills.run("count", {"n": 2})

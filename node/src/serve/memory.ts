@@ -176,8 +176,8 @@ export class MemoryExecutions {
     if (skill === undefined) {
       throw skillNotFound();
     }
-    this.#contracts.get(skill.id)?.check(request.input);
     refuseBudget(skill, request.options.maxCost);
+    this.#contracts.get(skill.id)?.check(request.input);
     const barred = this.#bars.has(request.executionId);
     if (this.#running.size >= this.#limits.maxRunning && !barred) {
       throw overloaded(this.#limits.maxRunning);

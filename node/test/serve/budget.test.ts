@@ -217,7 +217,7 @@ test('a budget below the base price starts nothing', () => {
   assert.throws(() => start('0.009999999'), { status: 422, code: 'budget_exceeded' });
   assert.throws(
     () => start('0.009999999'),
-    /costs at least 0.01 USD, more than max_cost_usd \(0.009999999\)/,
+    /costs at least 0\.01 USD, more than max_cost_usd \(0\.009999999\)\.$/,
   );
   start('0.01');
 });
