@@ -2,7 +2,7 @@
 
 How a tokenizer splits text into tokens depends on what follows, but not past the end of a word: the
 patterns of ``cl100k_base`` and ``o200k_base`` (openai/tiktoken, ``tiktoken_ext/openai_public.py``) never
-match over a letter that white space follows. So what stands before it is counted once, and only the last
+match over a letter that white space follows, or punctuation other than an apostrophe. So what stands before it is counted once, and only the last
 word again with each chunk.
 """
 
@@ -27,7 +27,9 @@ MOST: Final = 1 << 53
 LONGEST_WORD: Final = 8192
 """After so many characters without the end of a word, the text is cut all the same."""
 
-_word_end: Final = re.compile(r"[^\W\d_](?=\s)")
+_word_end: Final = re.compile(
+    r"[^\W\d_](?=[\s!-&(-/:-@\[-\^`{-~\u3001-\u3003\u3008-\u3011\uff01-\uff0f\uff1a-\uff20])"
+)
 
 
 class BadCount(Exception):

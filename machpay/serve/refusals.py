@@ -18,7 +18,6 @@ REFUSALS: Final[dict[str, tuple[int, str]]] = {
     "execution_not_found": (404, "unknown, expired, or not yours"),
     "request_timeout": (408, "the body took too long to arrive"),
     "body_too_large": (413, "the body is over the server's limit, 1 MiB by default"),
-    "input_too_large": (413, "the input is over the account's limit"),
     "budget_exceeded": (422, "the skill's base price is more than `max_cost_usd`"),
     "input_too_large": (413, "the input is over the account's limit"),
     "idempotency_mismatch": (422, "the key or id was used to start something else"),

@@ -14,7 +14,11 @@ from machpay._tokenizers import LONGEST_WORD, TokenCount, Tokenizer, counter
 from machpay.skill import Output, Resume
 
 TRICKY = (
-    st.text(alphabet="aZé \n\t\r.,'s\u2019漢कि\u0301\u00a0\u2028٣1_-👍", max_size=60) | st.text()
+    st.text(
+        alphabet="aZé!(\uff0c。你好[`~`_\" \n\t\r.,'s\u2019漢कि\u0301\u00a0\u2028٣1_-👍",
+        max_size=60,
+    )
+    | st.text()
 )
 
 

@@ -2,7 +2,8 @@
  * Counting output tokens as the text comes, and never the whole of it again.
  *
  * How a tokenizer splits text depends on what follows, but not past the end of a word: the patterns of
- * `cl100k_base` and `o200k_base` never match over a letter that white space follows. So what stands
+ * `cl100k_base` and `o200k_base` never match over a letter that white space follows, or punctuation
+ * other than an apostrophe. So what stands
  * before it is counted once, and the rest when somebody asks.
  */
 
@@ -15,7 +16,8 @@ export class BadCount extends Error {}
 /** After so many characters without the end of a word, the text is cut all the same. */
 export const LONGEST_WORD = 8192;
 
-const WORD_END = /\p{L}(?=\s)/gu;
+const WORD_END =
+  /\p{L}(?=[\s!-&(-/:-@[-^`{-~\u3001-\u3003\u3008-\u3011\uff01-\uff0f\uff1a-\uff20])/gu;
 
 /** How many tokens a text has that comes piece by piece. */
 export class TokenCount {
