@@ -6,12 +6,12 @@ import time
 from decimal import Decimal
 from typing import Any, Final
 
-from ops.queue_redis import with_redis
+from ops.stores import Stores, on_stores
+from ops.terminal import say
 from shared.accounts import account_name
 from shared.credits import Credits
 from shared.holds import Holds
 from shared.nano import MOST_USD, to_nano, to_usd
-from shared.redis import Client
 
 _LONGEST: Final = 200
 
@@ -33,16 +33,18 @@ def add_credits(commands: "argparse._SubParsersAction[Any]") -> None:
     grant.add_argument(
         "--id", type=_text, help="a name, that of a payment say: the same one is granted once"
     )
-    grant.set_defaults(run=_grant)
+    grant.set_defaults(run=on_stores(_grant))
     show = actions.add_parser(
         "show", help="say what is left, what is reserved and what was granted"
     )
     _account(show)
-    show.set_defaults(run=_show)
-    actions.add_parser("list", help="list the accounts that have credit").set_defaults(run=_list)
+    show.set_defaults(run=on_stores(_show))
+    actions.add_parser("list", help="list the accounts that have credit").set_defaults(
+        run=on_stores(_list)
+    )
     end = actions.add_parser("end", help="let an account pay afterwards; what is left is gone")
     _account(end)
-    end.set_defaults(run=_end)
+    end.set_defaults(run=on_stores(_end))
 
 
 def _account(parser: argparse.ArgumentParser) -> None:
@@ -67,51 +69,39 @@ def _text(text: str) -> str:
     return text
 
 
-def _grant(options: argparse.Namespace) -> int:
-    async def work(redis: Client) -> int:
-        grant_id = options.id or secrets.token_hex(8)
-        added = await Credits(redis).grant(
-            options.account, options.usd, grant_id=grant_id, note=options.note or ""
-        )
-        done = "Granted" if added else "Granted before, and not again"
-        print(f"{done} ({grant_id}): {await _line(redis, options.account)}")
-        return 0
-
-    return with_redis(work)
+async def _grant(stores: Stores, options: argparse.Namespace) -> int:
+    grant_id = options.id or secrets.token_hex(8)
+    added = await Credits(stores.queue).grant(
+        options.account, options.usd, grant_id=grant_id, note=options.note or ""
+    )
+    done = "Granted" if added else "Granted before, and not again"
+    say(f"{done} ({grant_id}): {await _line(stores, options.account)}")
+    return 0
 
 
-def _show(options: argparse.Namespace) -> int:
-    async def work(redis: Client) -> int:
-        print(await _line(redis, options.account))
-        for grant in await Credits(redis).grants(options.account):
-            at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(grant.at / 1000))
-            print(f"  {at}  {grant.usd:f} USD  {grant.id}  {grant.note}".rstrip())
-        return 0
-
-    return with_redis(work)
+async def _show(stores: Stores, options: argparse.Namespace) -> int:
+    say(await _line(stores, options.account))
+    for grant in await Credits(stores.queue).grants(options.account):
+        at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(grant.at / 1000))
+        say(f"  {at}  {grant.usd:f} USD  {grant.id}  {grant.note}".rstrip())
+    return 0
 
 
-def _list(_options: argparse.Namespace) -> int:
-    async def work(redis: Client) -> int:
-        for account in await Credits(redis).accounts():
-            print(await _line(redis, account))
-        return 0
-
-    return with_redis(work)
+async def _list(stores: Stores, _options: argparse.Namespace) -> int:
+    for account in await Credits(stores.queue).accounts():
+        say(await _line(stores, account))
+    return 0
 
 
-def _end(options: argparse.Namespace) -> int:
-    async def work(redis: Client) -> int:
-        before = await _line(redis, options.account)
-        await Credits(redis).end(options.account)
-        print(f"Ended. It was: {before}")
-        return 0
-
-    return with_redis(work)
+async def _end(stores: Stores, options: argparse.Namespace) -> int:
+    before = await _line(stores, options.account)
+    await Credits(stores.queue).end(options.account)
+    say(f"Ended. It was: {before}")
+    return 0
 
 
-async def _line(redis: Client, account: str) -> str:
-    found = await Holds(redis).account(account)
+async def _line(stores: Stores, account: str) -> str:
+    found = await Holds(stores.queue).account(account)
     if found.credit is None:
         return f"{account}: no credit; it pays afterwards"
     return (

@@ -1,33 +1,16 @@
 """``python -m ops keys create|list|revoke``: the API keys that edges find in Redis."""
 
 import argparse
-import asyncio
-import os
-import sys
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import Final
 
 import msgspec
-from redis.exceptions import RedisError
 
+from ops.stores import Refused, Stores, on_stores, remark, say_json
 from ops.terminal import say, styled
 from shared.keyring import Key, Keyring
-from shared.redis import connect
-from shared.settings import Settings, SettingsError
-
-WITHIN: Final = 10.0
-"""How long Redis may take, in s."""
 
 _COLUMNS: Final = ("ID", "ACCOUNT", "ROLE", "CREATED", "NAME")
-
-Work: TypeAlias = Callable[[Keyring, argparse.Namespace], Awaitable[int]]
-
-
-class KeysError(Exception):
-    """What was asked for can't be done; one line that says why."""
 
 
 def add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -54,83 +37,55 @@ def add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     for parser, work in ((create, _create), (listing, _list), (revoke, _revoke)):
         parser.add_argument("--json", action="store_true", help="for scripts")
-        parser.set_defaults(run=_running(work))
+        parser.set_defaults(run=on_stores(work))
 
 
-async def _create(keyring: Keyring, options: argparse.Namespace) -> int:
+async def _create(stores: Stores, options: argparse.Namespace) -> int:
     try:
-        shown, key = await keyring.create(
+        shown, key = await Keyring(stores.queue).create(
             options.account, operator=options.operator, name=options.name
         )
     except ValueError as error:
-        raise KeysError(f"No key was made: {error}.") from None
+        raise Refused(f"No key was made: {error}.") from None
     if options.json:
-        _print_json({"key": shown, **msgspec.to_builtins(key)})
+        say_json({"key": shown, **msgspec.to_builtins(key)})
         return 0
-    _remark(f"Key {key.id} of account {key.account} ({_role(key)}). It is shown only now: keep it.")
+    remark(f"Key {key.id} of account {key.account} ({_role(key)}). It is shown only now: keep it.")
     say(shown)
     return 0
 
 
-async def _list(keyring: Keyring, options: argparse.Namespace) -> int:
-    keys = await keyring.keys(options.account)
+async def _list(stores: Stores, options: argparse.Namespace) -> int:
+    keys = await Keyring(stores.queue).keys(options.account)
     if options.json:
-        _print_json(keys)
+        say_json(keys)
     elif keys:
         _print_table(keys)
     else:
         whose = f" of account {options.account}" if options.account else ""
-        _remark(f"There are no keys{whose} in Redis; edges may have some in MACHPAY_API_KEYS.")
+        remark(f"There are no keys{whose} in Redis; edges may have some in MACHPAY_API_KEYS.")
     return 0
 
 
-async def _revoke(keyring: Keyring, options: argparse.Namespace) -> int:
+async def _revoke(stores: Stores, options: argparse.Namespace) -> int:
+    keyring = Keyring(stores.queue)
     key = await keyring.revoke(options.id)
     if key is None:
         # Not repeated: it may be a key, mistyped.
-        raise KeysError("There is no such key. `python -m ops keys list` shows what there is.")
+        raise Refused("There is no such key. `python -m ops keys list` shows what there is.")
     if options.json:
-        _print_json(key)
+        say_json(key)
         return 0
     say(
         f"Revoked {key.id} of account {key.account}: the next request with it is refused, and what "
         "streams with it ends within a minute."
     )
     if not await keyring.keys():
-        _remark(
+        remark(
             "That was the last key in Redis. Edges go on asking for one, those that start anew, too: "
             "make one, or set MACHPAY_API_KEYS."
         )
     return 0
-
-
-def _running(work: Work) -> Callable[[argparse.Namespace], int]:
-    """Make of a command what runs it, and says in one line why that failed."""
-
-    def run(options: argparse.Namespace) -> int:
-        try:
-            return asyncio.run(_work_on(Settings.from_environ(os.environ).redis_url, work, options))
-        except (KeysError, SettingsError) as error:
-            _remark(str(error))
-        return 1
-
-    return run
-
-
-async def _work_on(url: str, work: Work, options: argparse.Namespace) -> int:
-    redis = connect(url)
-    try:
-        async with aclosing(redis), asyncio.timeout(WITHIN):
-            return await work(Keyring(redis), options)
-    except (RedisError, OSError) as error:
-        why = str(error) or "it did not answer in time"
-        raise KeysError(f"Redis at {_place(url)} (MACHPAY_REDIS_URL): {why}") from None
-
-
-def _place(url: str) -> str:
-    """Name a Redis without its password."""
-    parts = urlsplit(url)
-    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
 
 
 def _print_table(keys: list[Key]) -> None:
@@ -150,12 +105,3 @@ def _role(key: Key) -> str:
 
 def _moment(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _print_json(content: Any) -> None:
-    say(msgspec.json.encode(content).decode())
-
-
-def _remark(text: str) -> None:
-    """Say what is for people, beside what is for the next program."""
-    print(text, file=sys.stderr, flush=True)

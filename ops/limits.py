@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from ops.queue_redis import with_redis
+from ops.stores import Stores, on_stores
+from ops.terminal import say
 from shared.accounts import account_name
 from shared.holds import LIMITS, Holds
-from shared.redis import Client
 
 _DEFAULTS = {
     "executions": "MACHPAY_ACCOUNT_EXECUTIONS",
@@ -26,7 +26,7 @@ def add_limits(commands: "argparse._SubParsersAction[Any]") -> None:
     actions = commands.add_parser("limits", help=about).add_subparsers(required=True)
     show = actions.add_parser("show", help="say which limits an account has of its own")
     show.add_argument("--account", type=account_name, required=True)
-    show.set_defaults(run=_show)
+    show.set_defaults(run=on_stores(_show))
     change = actions.add_parser(
         "set", help="set some of them, within a second; 0: no limit; default: as everybody's"
     )
@@ -40,7 +40,7 @@ def add_limits(commands: "argparse._SubParsersAction[Any]") -> None:
             metavar="N",
             help=f"instead of {_DEFAULTS[name]}",
         )
-    change.set_defaults(run=_set)
+    change.set_defaults(run=on_stores(_set))
 
 
 def _limit(text: str) -> int | None:
@@ -51,24 +51,20 @@ def _limit(text: str) -> int | None:
     raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 nor 'default'")
 
 
-def _show(options: argparse.Namespace) -> int:
-    return with_redis(lambda redis: _tell(redis, options.account))
+async def _show(stores: Stores, options: argparse.Namespace) -> int:
+    return await _tell(stores, options.account)
 
 
-def _set(options: argparse.Namespace) -> int:
+async def _set(stores: Stores, options: argparse.Namespace) -> int:
     limits = {name: value for name, value in vars(options).items() if name in LIMITS}
-
-    async def work(redis: Client) -> int:
-        await Holds(redis).limit(options.account, limits)
-        return await _tell(redis, options.account)
-
-    return with_redis(work)
+    await Holds(stores.queue).limit(options.account, limits)
+    return await _tell(stores, options.account)
 
 
-async def _tell(redis: Client, account: str) -> int:
-    own = await Holds(redis).standing(account)
+async def _tell(stores: Stores, account: str) -> int:
+    own = await Holds(stores.queue).standing(account)
     for name in LIMITS:
         value = getattr(own, name)
         said = f"as everybody's ({_DEFAULTS[name]})" if value is None else value or "no limit"
-        print(f"{account}: {name.replace('_', ' ')}: {said}")
+        say(f"{account}: {name.replace('_', ' ')}: {said}")
     return 0

@@ -51,7 +51,8 @@ def on_stores(work: Work) -> Callable[[argparse.Namespace], int]:
         except (FeedError, Refused, SettingsError) as error:
             remark(str(error))
         except (RedisError, OSError) as error:
-            remark(f"Redis: {error}. MACHPAY_REDIS_URL and MACHPAY_LOG_REDIS_URL say where it is.")
+            why = str(error).rstrip(".") or "it did not answer in time"
+            remark(f"Redis (MACHPAY_REDIS_URL, MACHPAY_LOG_REDIS_URL) can't do this: {why}.")
         return 1
 
     return run

@@ -1,6 +1,7 @@
 """``/openapi.json``: the HTTP API, described once (OpenAPI 3.1).
 
-Bodies come from :mod:`machpay.serve.schemas`, paths from :mod:`machpay.serve.operations`.
+Bodies come from :mod:`machpay.serve.schemas`, paths from :mod:`machpay.serve.operations`, and
+parameters from :mod:`machpay.serve.parameters`. Here they become one document.
 ``docs/openapi.json`` is this document, too (``python -m ops openapi``), and the site's page of the
 HTTP API is made from that.
 """
@@ -15,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from machpay._version import __version__
-from machpay.serve.operations import PARAMETERS, SECURITY_SCHEMES, Json, paths
+from machpay.serve.operations import SECURITY_SCHEMES, paths
+from machpay.serve.parameters import PARAMETERS, Json
 from machpay.serve.responses import json_body
 from machpay.serve.schemas import schemas
 

@@ -5,7 +5,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from machpay.serve.operations import CURSOR
+from machpay.serve.parameters import CURSOR
 
 # Else its headers are letters and digits, and no cursor is made of those alone.
 schemathesis.openapi.format("cursor", st.from_regex(CURSOR, fullmatch=True))
