@@ -99,6 +99,8 @@ async def spend(system: System) -> list[tuple[str, Decimal]]:
         await eventually(running, "executions run")
         system.children["worker.1"].kill()
         outcomes = await asyncio.gather(*streams)
+        # Whatever the lost worker had: one that completes, and one that reserves less than it would cost.
+        outcomes += [await run(client, 0), await run(client, 4)]
         await eventually(settled, "every hold was given back", limit=40)
         left = Account(GRANTED - paid(system), Decimal(0), 0)
         assert await holds.account("spender") == left
@@ -114,7 +116,7 @@ def test_parallel_streams_never_spend_more_than_there_is(system: System) -> None
     assert codes.keys() <= {
         *("completed", "budget_exceeded", "cancelled", "worker_lost", "insufficient_credit")
     }
-    assert min(codes["completed"], codes["budget_exceeded"], codes["insufficient_credit"]) > 0
+    assert min(codes["completed"], codes["budget_exceeded"], codes["insufficient_credit"]) > 0, codes
     # What was stopped pays for what it delivered, beside what completed.
     assert 0 < sum(cost for _, cost in outcomes) < paid(system) <= GRANTED
     assert "spender: " in ops(system, "credits list")
