@@ -8,8 +8,9 @@ from bench.load import LAST_CHUNK
 from machpay._position import Position, new_execution_id
 from ops.ports import LOOPBACK
 from shared.bill import Used
+from shared.entry import CLAIM
 from shared.keys import fence_key, log_key
-from shared.log import CLAIM, EventLog, NewEvent
+from shared.log import EventLog, NewEvent
 from shared.redis import connect
 from shared.terms import Terms, encode_terms
 

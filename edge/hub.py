@@ -23,8 +23,9 @@ from machpay._wire import FRAME, HEARTBEAT
 from machpay.serve.responses import log_lost_frame
 from machpay.serve.turn import Turn
 from shared.cancellation import cancelled
+from shared.entry import INTERNAL, Entry, parse_batch
 from shared.keys import log_key
-from shared.log import INTERNAL, Entry, EventLog, Summary, parse_batch
+from shared.log import EventLog, Summary
 from shared.overdue import Overdue, look_in
 from shared.pulse import Tally
 from shared.redis import is_away

@@ -8,7 +8,8 @@ import asyncio
 from typing import Final
 
 from machpay._position import Position
-from shared.log import Entry, EventLog
+from shared.entry import Entry
+from shared.log import EventLog
 
 PIECE_BYTES: Final = 128 << 10
 """About how much of a log is read, and held, for one reader at once."""

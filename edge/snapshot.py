@@ -8,7 +8,7 @@ from machpay._position import ORIGIN, Cursor
 from machpay.events import ChunkEvent, ErrorEvent
 from machpay.serve.executions import ExecutionInfo
 from shared.bill import Bill, Used, bill
-from shared.log import Entry
+from shared.entry import Entry
 from shared.terms import Terms
 
 _chunk: Final = msgspec.json.Decoder(ChunkEvent)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from edge.tail import Tail
-from shared.log import INTERNAL
+from shared.entry import INTERNAL
 from shared.pulse import DELIVERY, FIRST_CHUNK, Tally
 
 PER_SECOND: Final = 50

@@ -9,7 +9,7 @@ from edge.pieces import Pace
 from machpay._position import ORIGIN, Position
 from machpay._wire import FRAME
 from machpay.serve.turn import Turn
-from shared.log import INTERNAL, TERMINAL
+from shared.entry import INTERNAL, TERMINAL
 
 logger: Final = logging.getLogger("machpay.hub")
 

@@ -7,7 +7,8 @@ Attempts are numbered upwards, and with gaps: by the clock, as :mod:`workers.cla
 
 ``append.lua`` is the only writer. It publishes each batch on the channel of the log's own name in
 the same atomic step, so what a live reader is pushed is, byte for byte and in order, what the log
-has. Pushes are only an accelerator: a reader that doubts reads the log.
+has. Pushes are only an accelerator: a reader that doubts reads the log. What was used up to a batch's end
+stands beside its last entry, where no client sees it: :mod:`shared.bill`.
 """
 
 from collections.abc import Sequence
@@ -20,20 +21,12 @@ from redis.exceptions import ResponseError
 from machpay._position import ORIGIN, START, Position
 from machpay.events import TERMINAL as TERMINAL_EVENTS
 from shared.bill import Used
+from shared.entry import Entry, entry_of
 from shared.keys import bar_key, fence_key, log_key
 from shared.line import Answered
 from shared.redis import Client, load_script
 from shared.refusals import REFUSALS, Barred, Ended, Expired
 from shared.terms import Terms, decode_terms
-
-CLAIM: Final = "claim"
-"""The internal entry that begins an attempt; no client ever sees it."""
-
-HANDOVER: Final = "handover"
-"""The internal entry that ends an attempt whose worker was shut down: it was not lost."""
-
-INTERNAL: Final = frozenset({CLAIM.encode(), HANDOVER.encode()})
-"""The types of entries that no client ever sees."""
 
 READ_COUNT: Final = 1000
 """How many entries one read of the log takes: XRANGE is fastest from here on, and the reply stays
@@ -44,9 +37,6 @@ RUNNING_MARGIN: Final = 600.0
 
 NewEvent: TypeAlias = tuple[str, bytes]
 """An event to append: its type, and its payload as one line of JSON."""
-
-TERMINAL: Final = frozenset(name.encode() for name in TERMINAL_EVENTS)
-"""The types of entries that nothing follows."""
 
 
 _AT_THE_END: Final = Position(-1, 0)
@@ -65,46 +55,6 @@ class Begun(Enum):
     """The log was there."""
     BARRED = "barred"
     """It was cancelled before it came: the log begins with it, and has ended."""
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """The payload of an internal entry.
-
-    Attributes:
-        worker: The token of the worker that wrote it.
-        at: When, in ms since the epoch, by its own clock.
-    """
-
-    worker: str
-    at: int
-
-
-class Entry(NamedTuple):
-    """One entry, as Redis has it.
-
-    Attributes:
-        id: ``<attempt>-<seq>``.
-        type: ``start``, ``chunk``, ``end`` or ``error``, or one of :data:`INTERNAL`.
-        data: The payload, one line of JSON.
-        extra: What stands beside it and no client sees: the terms, for ``start``; what was used up to
-            it (:class:`~shared.bill.Used`), for the last of a batch.
-    """
-
-    id: bytes
-    type: bytes
-    data: bytes
-    extra: bytes = b""
-
-    @property
-    def position(self) -> Position:
-        """Where it stands."""
-        attempt, _, seq = self.id.partition(b"-")
-        return Position(int(attempt), int(seq))
-
-    @property
-    def terminal(self) -> bool:
-        """Whether nothing can follow."""
-        return self.type in TERMINAL
 
 
 class Summary(NamedTuple):
@@ -351,12 +301,12 @@ class EventLog:
         """
         low = f"{after}" if inclusive else f"({after}"
         rows = await self._redis.xrange(log_key(execution_id), low, "+", count)
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
     async def last(self, execution_id: str) -> Entry | None:
         """Read the last entry; ``None`` when there is no log."""
         rows = await self._redis.xrevrange(log_key(execution_id), "+", "-", 1)
-        return _entry(rows[0]) if rows else None
+        return entry_of(rows[0]) if rows else None
 
     async def describe(self, execution_id: str, at: Position = ORIGIN) -> Summary | None:
         """Read both ends of a log, and whether it has an entry, in one round trip.
@@ -373,7 +323,7 @@ class EventLog:
             fields = head[0][1] if head else []
             if len(fields) < 6 or fields[4] != b"o":
                 return None
-            return Summary(decode_terms(fields[5]), _entry(tail[0]), bool(found))
+            return Summary(decode_terms(fields[5]), entry_of(tail[0]), bool(found))
         except msgspec.DecodeError:
             return None
         except ResponseError as error:
@@ -384,22 +334,3 @@ class EventLog:
 
 def _raw(reply: Any, **_options: Any) -> Any:
     return reply
-
-
-def _entry(row: list[Any]) -> Entry:
-    fields = row[1]
-    return Entry(row[0], fields[1], fields[3], fields[5] if len(fields) > 4 else b"")
-
-
-def parse_batch(parts: list[bytes]) -> tuple[Position, list[tuple[bytes, bytes]]]:
-    """Read what the append script published.
-
-    Args:
-        parts: Its lines: ``<attempt>-<seq>``, then type and payload of each event.
-
-    Returns:
-        The position of the first event, and ``(type, payload)`` of each.
-    """
-    first, *rest = parts
-    attempt, _, seq = first.partition(b"-")
-    return Position(int(attempt), int(seq)), list(zip(rest[::2], rest[1::2], strict=True))

@@ -11,7 +11,8 @@ from machpay._wire import encode_payload
 from machpay.events import ErrorEvent, StartEvent
 from machpay.skill import OnInterrupt, Resume, Skill
 from shared.bill import Used
-from shared.log import CLAIM, HANDOVER, RUNNING_MARGIN, EventLog, Mark, NewEvent
+from shared.entry import CLAIM, HANDOVER, Mark
+from shared.log import RUNNING_MARGIN, EventLog, NewEvent
 from shared.patience import patiently
 from shared.refusals import Ended, Expired, Fenced, LogError
 from shared.terms import Terms

@@ -11,7 +11,8 @@ from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt, Resume
 from shared.bill import Used
 from shared.cancellation import cancelled
-from shared.log import CLAIM, HANDOVER, Entry, EventLog, Mark
+from shared.entry import CLAIM, HANDOVER, Entry, Mark
+from shared.log import EventLog
 
 _chunk: Final = msgspec.json.Decoder(ChunkEvent)
 _mark: Final = msgspec.json.Decoder(Mark)

@@ -11,8 +11,9 @@ from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.skill import OnInterrupt
 from shared.bill import Used
+from shared.entry import Entry
 from shared.keys import log_key
-from shared.log import Entry, EventLog, NewEvent
+from shared.log import EventLog, NewEvent
 from shared.redis import Client
 from shared.terms import Terms, encode_terms
 from workers.claim import Claim, claim, hand_over

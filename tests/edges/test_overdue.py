@@ -10,10 +10,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from machpay._position import Position
 from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
+from shared.entry import Mark
 from shared.jobs import Queue
 from shared.keys import QUEUE, lease_key
 from shared.ledger import Ledger
-from shared.log import EventLog, Mark, NewEvent
+from shared.log import EventLog, NewEvent
 from shared.overdue import Overdue
 from shared.redis import Client
 from shared.terms import Terms, encode_terms

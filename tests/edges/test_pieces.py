@@ -9,7 +9,8 @@ import pytest
 from edge import pieces as module
 from edge.pieces import AT_ONCE, FIRST_COUNT, MOST_COUNT, PIECE_BYTES, Pace, Pieces
 from machpay._position import ORIGIN, Position
-from shared.log import Entry, EventLog
+from shared.entry import Entry
+from shared.log import EventLog
 
 LARGE = 768 << 10
 

@@ -6,8 +6,9 @@ import pytest
 
 from machpay._position import ORIGIN, Position
 from shared.bill import Used
+from shared.entry import parse_batch
 from shared.keys import fence_key, log_key
-from shared.log import Begun, EventLog, parse_batch
+from shared.log import Begun, EventLog
 from shared.redis import Client
 from shared.refusals import Ended, Expired, Fenced, Lost, Moved
 from shared.terms import Terms, encode_terms

@@ -116,7 +116,9 @@ def test_parallel_streams_never_spend_more_than_there_is(system: System) -> None
     assert codes.keys() <= {
         *("completed", "budget_exceeded", "cancelled", "worker_lost", "insufficient_credit")
     }
-    assert min(codes["completed"], codes["budget_exceeded"], codes["insufficient_credit"]) > 0, codes
+    assert min(codes["completed"], codes["budget_exceeded"], codes["insufficient_credit"]) > 0, (
+        codes
+    )
     # What was stopped pays for what it delivered, beside what completed.
     assert 0 < sum(cost for _, cost in outcomes) < paid(system) <= GRANTED
     assert "spender: " in ops(system, "credits list")

@@ -14,8 +14,9 @@ from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from shared import patience
 from shared.bill import Used
+from shared.entry import Mark
 from shared.keys import lease_key, log_key
-from shared.log import EventLog, Mark
+from shared.log import EventLog
 from shared.redis import Client
 from shared.refusals import Fenced, LogError
 from shared.terms import Terms, encode_terms

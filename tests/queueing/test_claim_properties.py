@@ -18,7 +18,8 @@ from machpay._wire import encode_payload
 from machpay.events import ChunkEvent
 from machpay.skill import OnInterrupt
 from ops.valkey import EmbeddedValkey
-from shared.log import Entry, EventLog
+from shared.entry import Entry
+from shared.log import EventLog
 from shared.refusals import LogError, Lost
 from shared.terms import Terms, encode_terms
 from tests.machines import ON_FAKEREDIS, PATIENCE, RedisMachine, run_on

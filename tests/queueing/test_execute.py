@@ -13,9 +13,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from machpay import Skill, SkillError, SkillInput
 from machpay._position import Position
 from machpay.pricing import Pricing
+from shared.entry import Entry
 from shared.jobs import Execute
 from shared.ledger import Ledger
-from shared.log import Entry, EventLog
+from shared.log import EventLog
 from shared.overdue import end_if_unclaimed
 from shared.presence import Presence
 from shared.redis import Client
