@@ -146,7 +146,7 @@ export interface SkillOptions {
    * and white space after it), of at most 8192 characters, and its counts add up: those of BPE
    * tokenizers are exact so. An integer from 0 to 2**53 - 1; anything else is a `skill_error`.
    */
-  readonly tokenizer?: (text: string) => number;
+  readonly tokenizer?: Tokenizer;
   /**
    * What the handler takes: a JSON Schema (2020-12) with `type: 'object'`, at most 64 KiB of JSON that
    * refers to nothing but itself. It is published, and any other input is refused, with 422
