@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> Application:
     """
     queue_redis = connect_queue(settings.redis_url)
     log_redis = connect(settings.logs_url)
-    log = EventLog(log_redis, retention=settings.retention)
+    log = EventLog(log_redis, retention=settings.log_retention)
     queue = Queue(queue_redis)
     ledger = Ledger(queue_redis, log)
     overdue = Overdue(log, queue, ledger, lease=settings.lease)

@@ -270,8 +270,14 @@ class RedisExecutions:
                 if await self._log.bar(execution_id, caller.account):
                     return
         await self._summary(execution_id, caller, ORIGIN)
+        running = True
+        with suppress(
+            Unavailable
+        ):  # nobody pays for the time in which their execution had no worker
+            async with reachable():
+                running = await self._queue.leased(execution_id)
         async with reachable():
-            await self._log.conclude(execution_id, encode_payload(CANCELLED))
+            await self._log.conclude(execution_id, encode_payload(CANCELLED), running=running)
         # The log has ended, and says so to its worker at the next append. This is for a handler
         # that has nothing to say; without it, the stop is late but not lost.
         with suppress(Unavailable):
@@ -336,6 +342,7 @@ def _terms(request: StartRequest) -> Terms:
         created_at=time.time_ns() // 1_000_000,
         pricing=skill.pricing,
         timeout=options.limit(skill.timeout),
+        own_timeout=options.limit(skill.timeout) < skill.timeout,
         queue_timeout=skill.queue_timeout,
         idle_timeout=skill.idle_timeout,
         max_cost=options.max_cost_usd,

@@ -166,6 +166,8 @@ class Output:
         self._characters = len(delivered.text)
         self._count = None if tokenizer is None else TokenCount(tokenizer)
         self._before = 0
+        self._adjusted = 0
+        self._delivered = 0
         self._reported: int | None = None
         self._counted: int | None = None
         self._held: list[tuple[str, Any]] = []
@@ -179,7 +181,8 @@ class Output:
         except BadCount as error:
             self._refuse(error)
         else:
-            self._before = counted if tokens is None else tokens
+            self._before = self._delivered = counted if tokens is None else tokens
+            self._adjusted = self._before - counted
 
     def add(self, batch: list[object]) -> None:
         """Take a batch, up to where something ends the run: that is in :attr:`over` then."""
@@ -207,21 +210,24 @@ class Output:
         if size > self._room:
             self.over = LimitReached("output_limit")
             return
-        before = (self._characters, self._counted)
+        count = self._count
+        before = (self._characters, self._counted, count)
+        if count is not None and self._budget is not None:
+            self._count = count = count.copy()
         self._characters += len(text)
         if tokens is not None:
             self._counted = (self._counted or 0) + tokens
             if self._counted > MAX_TOKENS:  # each is a count, and all of them together none
                 self.over = HandlerFailed(BadOutput("the chunks' tokens are over 2**53 in all"))
                 return
-        elif self._count is not None:
+        elif count is not None:
             try:
-                self._count.add(text)
+                count.add(text)
             except BadCount as error:
                 self._refuse(error)
                 return
         if self._budget is not None and not self._budget.allows(self.tokens()):
-            self._characters, self._counted = before
+            self._characters, self._counted, self._count = before
             self.over = LimitReached("budget_exceeded")
             return
         self._room -= size
@@ -231,13 +237,12 @@ class Output:
         self.over = HandlerFailed(BadOutput(str(error)))
 
     def _append(self, text: str, data: Any) -> None:
-        tokens = self.tokens()
         if len(text) > _SAFE_CHARACTERS:
-            sofar = self.pending[-1].tokens if self.pending else 0
             *pieces, text = split(text)
-            for piece in pieces:
-                self._make(piece, None, sofar)
-        self._make(text, data, tokens)
+            for piece in pieces:  # not all of its tokens before all of it is delivered
+                self._make(piece, None, self._delivered)
+        self._delivered = self.tokens()
+        self._make(text, data, self._delivered)
 
     def _make(self, text: str, data: Any, tokens: int) -> None:
         chunk = ChunkEvent(text=text, index=self.index, timestamp=self._now, data=data)
@@ -268,8 +273,8 @@ class Output:
         if self._counted is not None:
             return self._before + self._counted
         if self._count is not None:
-            return self._count.total
-        return estimate_tokens(self._characters)
+            return self._adjusted + self._count.total
+        return self._adjusted + estimate_tokens(self._characters)
 
 
 def split(text: str) -> list[str]:

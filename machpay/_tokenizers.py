@@ -49,6 +49,12 @@ class TokenCount:
         self._rest = ""
         self.total: int = 0
 
+    def copy(self) -> "TokenCount":
+        """Return a count that goes on from here, apart from this one."""
+        other = TokenCount(self._tokenizer)
+        other._settled, other._rest, other.total = self._settled, self._rest, self.total
+        return other
+
     def add(self, text: str) -> int:
         """Take the next piece; return how many tokens all of them have.
 

@@ -86,8 +86,9 @@ def owed(
     chunks: int,
     tokens: int,
     milliseconds: int,
+    own_timeout: bool = False,
     most: Decimal | None = None,
-) -> Decimal:
+) -> Decimal | None:
     """Tell what an execution pays that ended with an ``error``: for what it delivered, or nothing.
 
     Args:
@@ -96,10 +97,15 @@ def owed(
         chunks: How many chunks clients have.
         tokens: Output tokens of them.
         milliseconds: The execution's billed time.
+        own_timeout: Its ``timeout`` is one that its caller asked for: to run out of it is to be stopped.
         most: As for :meth:`Pricing.cost`.
+
+    Returns:
+        In USD; ``None`` when it is not paid at all.
     """
-    if code not in PAYING or not chunks:
-        return _ZERO
+    stopped = code in PAYING or (code == "timeout" and own_timeout)
+    if not stopped or not chunks:
+        return None
     return pricing.cost(tokens=tokens, milliseconds=milliseconds, most=most)
 
 

@@ -8,7 +8,8 @@
 -- ARGV[3]  TTL of the log in ms from now; 0 leaves it as it is
 -- ARGV[4]  internal field of the first entry (owner, terms); '' for none
 -- ARGV[5]  what the attempt used up to the batch's end, "<chunks> <tokens> <ms>"; '' when the caller
---          can't know it: then it is carried over from the log's last entry
+--          can't know it: then it is carried over from the log's last entry; '-' the same, when nobody runs
+--          it any more: then no time has passed since
 -- ARGV[6]  type of the first event, ARGV[7] its payload; then the next event's, and so on.
 --          A payload is one line of JSON; a terminal event can only be the last of its batch.
 --
@@ -40,7 +41,7 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-if seq > 1 and used ~= '' and redis.call('GET', fence) == ARGV[1] and redis.call('XLEN', log) == seq - 1 then
+if seq > 1 and used ~= '' and used ~= '-' and redis.call('GET', fence) == ARGV[1] and redis.call('XLEN', log) == seq - 1 then
   local first, kind = ARGV[1] .. '-' .. ARGV[2], ARGV[#ARGV - 1]
   local last = count == 1 and first or ARGV[1] .. '-' .. seq + count - 1
   for i = 6, #ARGV - 3, 2 do
@@ -124,12 +125,14 @@ elseif KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then
   return {'BARRED', 0, 0}
 end
 
+local idle = used == '-'
+used = idle and '' or used
 local carried = used == '' and top and top[2][5] == 'u' and top[2][6]
 if carried then
   local chunks, tokens, ms, when = string.match(carried, '^(%d+) (%d+) (%d+) (%d+)$')
   if chunks then
     local time, since = now(), tonumber(when)
-    ms = since > 0 and ms + math.max(0, time - since) or tonumber(ms)
+    ms = since > 0 and not idle and ms + math.max(0, time - since) or tonumber(ms)
     if ARGV[6] == 'claim' then
       ms = 0
     end

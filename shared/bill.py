@@ -6,6 +6,7 @@ the log ends with                           it pays
 ``end``                                     base, tokens and seconds, as the event says
 ``error`` ``cancelled``, ``budget_exceeded``  the same for what was delivered; nothing when that is
                                             not a single chunk
+``error`` ``timeout`` that its caller set   the same
 any other ``error``                         nothing
 ==========================================  ====================================================
 
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from machpay.events import EndEvent, ErrorEvent
-from machpay.pricing import PAYING, owed
+from machpay.pricing import owed
 from shared.terms import Terms
 
 COMPLETED: Final = "completed"
@@ -63,16 +64,13 @@ class Bill(NamedTuple):
         outcome: ``completed``, or the code of its ``error`` event.
         used: What it used, paid or not.
         cost_usd: What is paid.
+        pays: Whether what was used is paid for, at the price that was agreed; it may be 0.
     """
 
     outcome: str
     used: Used
     cost_usd: Decimal
-
-    @property
-    def pays(self) -> bool:
-        """Whether what was used is paid for, at the price that was agreed."""
-        return self.outcome == COMPLETED or (self.outcome in PAYING and self.used.chunks > 0)
+    pays: bool
 
 
 def bill(terms: Terms, kind: str, payload: bytes, used: Used) -> Bill:
@@ -90,7 +88,7 @@ def bill(terms: Terms, kind: str, payload: bytes, used: Used) -> Bill:
     if kind == "end":
         end = _end.decode(payload)
         used = used._replace(tokens=end.tokens_used, ms=end.duration_ms)
-        return Bill(COMPLETED, used, end.cost_usd)
+        return Bill(COMPLETED, used, end.cost_usd, pays=True)
     code = _error.decode(payload).code
     paid = owed(
         terms.pricing,
@@ -98,9 +96,10 @@ def bill(terms: Terms, kind: str, payload: bytes, used: Used) -> Bill:
         chunks=used.chunks,
         tokens=used.tokens,
         milliseconds=used.ms,
+        own_timeout=terms.own_timeout,
         most=terms.max_cost,
     )
-    return Bill(code, used, paid)
+    return Bill(code, used, paid or Decimal(0), pays=paid is not None)
 
 
 def cost(terms: Terms, used: Used) -> Decimal:

@@ -213,7 +213,8 @@ class Ledger:
         """
         summary = await self._log.describe(execution_id)
         if summary is None:
-            logger.warning("%s: there is no log, so no row in the ledger", execution_id)
+            # Nobody can know any more what it came to.
+            logger.error("%s: there is no log, so no row in the ledger", execution_id)
             return True
         if not summary.last.terminal:
             return False

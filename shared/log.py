@@ -42,6 +42,9 @@ NewEvent: TypeAlias = tuple[str, bytes]
 _AT_THE_END: Final = Position(-1, 0)
 """For ``append.lua``: as a new attempt, after whatever the log's last entry is."""
 
+_NOT_RUNNING: Final = "-"
+"""For ``append.lua``: what was used is carried over, and no time has passed since."""
+
 BAR_TTL: Final = 24 * 3600.0
 """How long a cancellation waits for its start, in s."""
 
@@ -163,9 +166,9 @@ class EventLog:
             Lost: Redis lost the log's tail.
             Expired: There is no log.
         """
-        await self._write(execution_id, first, events, ttl, b"", used=used)
+        await self._write(execution_id, first, events, ttl, b"", used="" if used is None else used)
 
-    async def conclude(self, execution_id: str, error: bytes) -> bool:
+    async def conclude(self, execution_id: str, error: bytes, *, running: bool = True) -> bool:
         """Write the terminal ``error`` of an execution whose worker can't, or won't.
 
         It takes the next attempt's number, so a worker that still lives is fenced off, and no id
@@ -175,12 +178,14 @@ class EventLog:
         Args:
             execution_id: The execution.
             error: The ``error`` event's payload.
+            running: A worker may have run it until now; else no time has passed since it was lost.
 
         Returns:
             False when the log has ended already, or is gone.
         """
+        end, sofar = [("error", error)], "" if running else _NOT_RUNNING
         try:
-            await self._write(execution_id, _AT_THE_END, [("error", error)], 0.0, b"")
+            await self._write(execution_id, _AT_THE_END, end, 0.0, b"", used=sofar)
         except (Ended, Expired):
             return False
         return True
@@ -252,7 +257,7 @@ class EventLog:
         events: Sequence[NewEvent],
         ttl: float,
         origin: bytes,
-        used: Used | None,
+        used: Used | str,
     ) -> list[Any]:
         for kind, _ in events[:-1]:
             if kind in TERMINAL_EVENTS:
@@ -260,7 +265,7 @@ class EventLog:
         ttl_ms = int(ttl * 1000)
         if events[-1][0] in TERMINAL_EVENTS:
             ttl_ms = self._retention_ms
-        sofar = "" if used is None else used.text()
+        sofar = used if isinstance(used, str) else used.text()
         args: list[Any] = [first.attempt, first.seq, ttl_ms, origin, sofar]
         for event in events:
             args += event
@@ -274,7 +279,7 @@ class EventLog:
         ttl: float,
         origin: bytes,
         *more_keys: str,
-        used: Used | None = None,
+        used: Used | str = "",
     ) -> Position:
         args = self._args(first, events, ttl, origin, used)
         reply = await self._append([*self.keys(execution_id), *more_keys], args)

@@ -87,6 +87,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
     @property
+    def log_retention(self) -> float:
+        """How long a log is kept after its terminal event, in s, whatever was set.
+
+        Whoever takes over from a worker that died before it wrote the ledger's row needs the log for that.
+        """
+        return max(self.retention, 3 * self.lease)
+
+    @property
     def logs_url(self) -> str:
         """The Redis that holds the logs."""
         return self.log_redis_url or self.redis_url

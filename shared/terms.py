@@ -23,6 +23,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         created_at: When it was started, in ms since the epoch.
         pricing: Its price.
         timeout: The longest it may run, in s, over all attempts.
+        own_timeout: That is less than the skill's own limit: its caller asked for it.
         queue_timeout: The longest it may wait for its first claim, in s.
         idle_timeout: The longest it may produce nothing, in s.
         max_cost: The most that it may cost, in USD; ``None``: whatever it comes to.
@@ -38,6 +39,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: int
     pricing: Pricing = Pricing()
     timeout: float = 3600.0
+    own_timeout: bool = False
     queue_timeout: float = 300.0
     idle_timeout: float = 300.0
     max_cost: Decimal | None = None

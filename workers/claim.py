@@ -61,7 +61,7 @@ class Claim(NamedTuple):
         spent: For how long earlier attempts ran, in s, from the first claim on.
         resume: What was delivered, for a handler that continues.
         replay: What was delivered, for one that must yield it again.
-        earlier_tokens: As how many tokens what was delivered was counted, for a handler that continues.
+        delivered: What was delivered came to so much, where it still counts.
     """
 
     execution_id: str
@@ -71,7 +71,7 @@ class Claim(NamedTuple):
     spent: float = 0.0
     resume: Resume | None = None
     replay: Transcript | None = None
-    earlier_tokens: int | None = None
+    delivered: Used | None = None
 
 
 async def claim(
@@ -165,9 +165,9 @@ async def _claimed(log: EventLog, mine: Claim, past: Past, terms: Terms) -> Clai
     if not past.chunks:
         return mine
     if past.policy == "continue":
-        return mine._replace(resume=past.resume(), earlier_tokens=past.used.tokens)
+        return mine._replace(resume=past.resume(), delivered=past.used)
     if past.policy == "replay":
-        return mine._replace(replay=past.transcript)
+        return mine._replace(replay=past.transcript, delivered=past.used)
     start = StartEvent(
         execution_id=mine.execution_id, skill_id=terms.skill_id, attempt=mine.ordinal
     )

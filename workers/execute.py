@@ -276,10 +276,12 @@ class Executor:
                     spent=attempt.spent,
                     at_once=publisher.at_once if attempt.replay is None else None,
                     budget=_budget(terms, began),
-                    earlier_tokens=attempt.earlier_tokens,
+                    earlier_tokens=attempt.delivered.tokens if attempt.delivered else None,
                 )
             )
-            end = settle(terms, outcome, int((time.monotonic() - began) * 1000))
+            elapsed_ms = int((time.monotonic() - began) * 1000)
+            # Of a run that did not get so far, what counts is still what clients have.
+            end = settle(terms, outcome, elapsed_ms, attempt.delivered if replay.goes_on else None)
             publisher.finish(*end)
             if watching is not None:
                 watching.cancel()

@@ -30,6 +30,11 @@ class Replay:
         self._again = Transcript()
         self._publish = publish
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the second run has not come to what is new yet."""
+        return self._delivered is not None
+
     async def publish(self, pieces: list[Piece]) -> None:
         """Take chunks; those that are new go on.
 

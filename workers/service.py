@@ -43,7 +43,7 @@ async def serve(
     servers = RemoteServers([*remote_servers], skills)
     queue = connect_queue(settings.redis_url)
     log_redis = connect(settings.logs_url)
-    log = EventLog(log_redis, retention=settings.retention)
+    log = EventLog(log_redis, retention=settings.log_retention)
     leases = Leases(queue, settings.lease)
     tally = Tally()
     executor = Executor(log, Ledger(queue, log), Presence(log_redis), skills, leases, tally)

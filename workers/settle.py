@@ -22,15 +22,20 @@ class Settlement(NamedTuple):
     used: Used
 
 
-def settle(terms: Terms, outcome: Outcome, duration_ms: int) -> Settlement:
+def settle(
+    terms: Terms, outcome: Outcome, duration_ms: int, delivered: Used | None = None
+) -> Settlement:
     """Make the terminal event of an execution.
 
     Args:
         terms: What was agreed at the start; its price counts, whatever the skill costs today.
         outcome: How the handler ended.
         duration_ms: From the claim to now, in ms.
+        delivered: What clients have, where that is not what the handler yielded.
     """
     used = Used(outcome.chunks, outcome.tokens, duration_ms)
+    if delivered is not None:
+        used = delivered._replace(ms=duration_ms)
     if isinstance(outcome, Completed):
         end = EndEvent(tokens_used=used.tokens, cost_usd=cost(terms, used), duration_ms=duration_ms)
         return Settlement(("end", encode_payload(end)), used)

@@ -32,6 +32,7 @@ class Log:
         tokens: Output tokens of them.
         began: When it began to run, by the monotonic clock, in s; ``None``: it did not.
         budget: What it may cost; ``None``: anything.
+        own_timeout: Its caller asked for less time than the skill may take.
         duration_ms: For how long it ran until its end, in ms.
         end: Its terminal event, once it has one.
         cancelled: Somebody asked for its end, or nobody for its output.
@@ -53,6 +54,7 @@ class Log:
         self.tokens = 0
         self.began: float | None = None
         self.budget: Budget | None = None
+        self.own_timeout = False
         self.duration_ms = 0
         self.end: EndEvent | ErrorEvent | None = None
         self.ended_at: float = 0.0

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
+from decimal import Decimal
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -165,6 +166,7 @@ class MemoryExecutions:
     def _run(self, log: Log, request: StartRequest) -> None:
         skill, options = self._skills[request.skill.id], request.options
         log.began = monotonic()
+        log.own_timeout = options.limit(skill.timeout) < skill.timeout
         if options.max_cost_usd is not None:
             log.budget = Budget(skill.pricing, options.max_cost_usd, log.began)
         input = SkillInput(request.input, execution_id=log.execution_id)
@@ -272,8 +274,10 @@ class MemoryExecutions:
                     chunks=len(log.texts),
                     tokens=log.tokens,
                     milliseconds=log.duration_ms,
+                    own_timeout=log.own_timeout,
                     most=log.most,
-                ),
+                )
+                or Decimal(0),
                 duration_ms=log.duration_ms,
             )
         return info

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,21 +42,18 @@ def ended(code: str, terms: Terms = TERMS, used: Used = USED) -> Bill:
 def test_an_end_pays_what_it_says() -> None:
     end = EndEvent(tokens_used=7, cost_usd=Decimal("0.5"), duration_ms=40)
     due = bill(TERMS, "end", encode_payload(end), USED)
-    assert due == Bill("completed", Used(3, 7, 40), Decimal("0.5"))
-    assert due.pays
+    assert due == Bill("completed", Used(3, 7, 40), Decimal("0.5"), pays=True)
 
 
 @pytest.mark.parametrize("code", sorted(PAYING))
 def test_what_was_stopped_pays_for_what_it_delivered(code: str) -> None:
-    assert ended(code) == Bill(code, USED, DUE)
-    assert ended(code).pays
+    assert ended(code) == Bill(code, USED, DUE, pays=True)
 
 
 @pytest.mark.parametrize("code", sorted(PAYING))
 def test_what_delivered_nothing_pays_nothing(code: str) -> None:
     used = Used(chunks=0, tokens=50, ms=2500)
-    assert ended(code, used=used) == Bill(code, used, Decimal(0))
-    assert not ended(code, used=used).pays
+    assert ended(code, used=used) == Bill(code, used, Decimal(0), pays=False)
 
 
 ENDINGS = (IDLE_TIMEOUT, INTERNAL, LOG_LOST, NONDETERMINISTIC, QUEUE_TIMEOUT, TIMEOUT, WORKER_LOST)
@@ -64,9 +62,17 @@ UNPAID = {*PLATFORM_CODES, *(event.code for event in ENDINGS), "an_authors_own"}
 
 @pytest.mark.parametrize("code", sorted(UNPAID))
 def test_what_failed_pays_nothing_and_says_what_it_used(code: str) -> None:
-    assert ended(code) == Bill(code, USED, Decimal(0))
+    assert ended(code) == Bill(code, USED, Decimal(0), pays=False)
     row = Row.of("e", TERMS, "error", encode_payload(ErrorEvent(code=code, message="")), USED)
     assert (row.tokens_used, row.cost_usd, row.duration_ms) == (0, Decimal(0), 0)
+
+
+def test_a_time_limit_of_its_callers_own_is_a_stop_like_another() -> None:
+    """Else a caller who sets it to just below what an answer takes has answers for nothing."""
+    terms = msgspec.structs.replace(TERMS, own_timeout=True)
+    assert ended("timeout", terms) == Bill("timeout", USED, DUE, pays=True)
+    assert not ended("timeout", terms, Used(0, 50, 2500)).pays
+    assert not ended("idle_timeout", terms).pays
 
 
 def test_the_row_of_a_cancelled_run_is_its_bill() -> None:

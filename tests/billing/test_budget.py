@@ -13,6 +13,7 @@ from machpay import Chunk, Skill, SkillInput, Usage
 from machpay._budget import Budget
 from machpay._output import Piece
 from machpay._run import Completed, Failed, Outcome, run
+from machpay._tokenizers import Tokenizer
 from machpay.pricing import Pricing
 from machpay.skill import Output
 
@@ -29,8 +30,10 @@ class Run:
     async def of(self, skill: Skill) -> Outcome:
         return await run(skill, SkillInput({}), self._publish, budget=self.budget)
 
-    async def yielding(self, *outputs: Output, streaming: bool = True) -> Outcome:
-        skill = Skill("s", streaming=streaming)
+    async def yielding(
+        self, *outputs: Output, streaming: bool = True, tokenizer: Tokenizer | None = None
+    ) -> Outcome:
+        skill = Skill("s", streaming=streaming, tokenizer=tokenizer)
         skill.stream_handler(lambda _: iter(outputs))
         return await self.of(skill)
 
@@ -101,13 +104,14 @@ async def test_without_a_price_for_it_time_spends_nothing() -> None:
     base=st.decimals(0, 1, places=3),
     token=st.decimals(0, 1, places=6),
     most=st.decimals("0.001", 3, places=4),
+    tokenizer=st.sampled_from([None, lambda text: -(-len(text) // 4), len]),
 )
 def test_what_is_delivered_never_costs_more(
-    texts: list[str], base: Decimal, token: Decimal, most: Decimal
+    texts: list[str], base: Decimal, token: Decimal, most: Decimal, tokenizer: Tokenizer | None
 ) -> None:
     pricing = Pricing(base_usd=base, per_token_usd=token)
     mine = Run(pricing, str(most))
-    outcome = asyncio.run(mine.yielding(*texts))
+    outcome = asyncio.run(mine.yielding(*texts, tokenizer=tokenizer))
     cost = pricing.cost(tokens=outcome.tokens, milliseconds=0)
     if mine.published:
         assert cost <= most
@@ -116,9 +120,14 @@ def test_what_is_delivered_never_costs_more(
     if isinstance(outcome, Completed):
         assert not left
     else:
-        said = sum(len(text) for text in texts[: len(mine.published) + 1])
-        assert pricing.cost(tokens=-(-said // 4), milliseconds=0) > most
         assert left
+        said = len("".join(texts[: len(mine.published) + 1]))
+        if tokenizer is None:
+            assert pricing.cost(tokens=-(-said // 4), milliseconds=0) > most
+        elif tokenizer is len:
+            assert pricing.cost(tokens=said, milliseconds=0) > most
+            delivered = len("".join(texts[: len(mine.published)]))
+            assert outcome.tokens == delivered  # nothing of what was refused
 
 
 @pytest.mark.parametrize("cut", range(3))

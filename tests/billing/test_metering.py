@@ -105,7 +105,8 @@ async def test_a_successor_has_what_was_delivered_and_none_of_the_time(
     mine = await lost(log, policy)
     assert await used(log) == Used(2, 9, 0)
     if policy == "continue":
-        assert mine.earlier_tokens == 9
+        assert mine.delivered is not None
+        assert mine.delivered.tokens == 9
 
 
 async def test_an_output_that_begins_again_is_paid_for_once(log: EventLog) -> None:
@@ -124,6 +125,15 @@ async def test_while_it_waits_for_another_worker_no_time_passes(log: EventLog) -
     await asyncio.sleep(0.02)
     await log.conclude("e", encode_payload(CANCELLED))
     assert await used(log) == handed_over
+
+
+async def test_nobody_pays_for_the_time_after_their_worker_died(log: EventLog) -> None:
+    mine = await take(log, "w1", "continue")
+    sofar = Used(1, 2, 500)
+    await log.append("e", Position(mine.attempt, mine.next_seq), [CHUNK], used=sofar)
+    await asyncio.sleep(0.02)
+    await log.conclude("e", encode_payload(CANCELLED), running=False)
+    assert await used(log) == sofar
 
 
 async def test_a_log_of_an_older_release_ends_without_a_bill(log: EventLog, redis: Client) -> None:

@@ -115,6 +115,34 @@ async def test_a_handler_that_continues_is_metered_as_if_nothing_had_happened() 
     assert outcome == Completed(tokens=whole("An interrupted text"), chunks=2)
 
 
+async def test_a_run_that_reported_its_tokens_keeps_them_when_another_one_continues() -> None:
+    for count in (len, None):
+        skill = Skill("s", tokenizer=count)
+        skill.stream_handler(lambda _: iter(["56789"]))
+        published: list[Piece] = []
+
+        async def publish(pieces: list[Piece], to: list[Piece] = published) -> None:
+            to.extend(pieces)
+
+        given = SkillInput({}, attempt=2, resume=Resume(text="1234", chunks=1))
+        outcome = await run(skill, given, publish, earlier_tokens=50)
+        assert outcome == Completed(tokens=55 if count else 52, chunks=2)
+
+
+async def test_all_pieces_of_one_output_count_what_was_delivered_before_them() -> None:
+    skill = Skill("s", tokenizer=len)
+    skill.stream_handler(lambda _: iter(["abc", "x" * 700_000]))
+    published: list[Piece] = []
+
+    async def publish(pieces: list[Piece]) -> None:
+        published.extend(pieces)
+
+    await run(skill, SkillInput({}), publish)
+    assert len(published) > 3
+    assert {piece.tokens for piece in published[:-1]} == {3}
+    assert published[-1].tokens == 700_003
+
+
 @pytest.mark.parametrize("tokenizer", ["gpt2", "", 7, ["o200k_base"]], ids=repr)
 def test_a_tokenizer_that_is_none_is_refused_where_it_is_declared(tokenizer: object) -> None:
     with pytest.raises(ValueError, match="skill 's': tokenizer is"):

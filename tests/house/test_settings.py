@@ -102,3 +102,10 @@ def test_every_setting_and_its_default_is_in_the_example() -> None:
         assert name in documented, name
         if field.name != "skills":
             assert Settings.from_environ({name: documented[name]}) == Settings(), name
+
+
+def test_logs_outlive_the_takeover_from_a_worker_that_died() -> None:
+    """Else a row of the ledger could be lost with the log that it is written from."""
+    assert Settings.from_environ({"MACHPAY_RETENTION": "1"}).log_retention == 30
+    kept = {"MACHPAY_RETENTION": "100", "MACHPAY_LEASE": "2"}
+    assert Settings.from_environ(kept).log_retention == 100

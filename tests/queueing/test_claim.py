@@ -241,7 +241,7 @@ async def test_a_zombie_that_writes_fast_can_not_keep_its_successor_out(
     write, seq = log._write, zombie.next_seq + 1
 
     async def be_second(
-        execution_id: str, first: Position, *rest: Any, used: Used | None = None
+        execution_id: str, first: Position, *rest: Any, used: Used | str = ""
     ) -> Position:
         nonlocal seq
         with suppress(LogError):
