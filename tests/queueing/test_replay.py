@@ -5,8 +5,11 @@ import pytest
 from machpay._output import Piece
 from machpay._run import Completed, Failed, Outcome
 from machpay.events import ChunkEvent
+from shared.bill import Used
+from shared.terms import Terms
 from workers.past import Transcript
 from workers.replay import Replay
+from workers.settle import settle
 
 
 def chunks(*texts: str) -> list[ChunkEvent]:
@@ -77,3 +80,15 @@ async def test_anything_else_is_nondeterministic_and_delivers_nothing(
 async def test_a_handler_that_fails_before_it_is_where_it_was_failed() -> None:
     failed = Failed(code="too_long", message="", retryable=False, tokens=0, chunks=0)
     assert await Run(transcript("a", "b"), failed).of(chunks("a")) is failed
+
+
+async def test_a_replay_that_is_stopped_before_anything_new_pays_for_what_clients_have() -> None:
+    stopped = Failed(code="budget_exceeded", message="", retryable=False, tokens=1, chunks=1)
+    run = Run(transcript("a", "b", "c"), stopped)
+    assert await run.of(chunks("a")) == stopped
+    assert run.replay.goes_on
+    terms = Terms(owner="alice", skill_id="s", created_at=0)
+    assert settle(terms, stopped, 70, Used(3, 9, 0)).used == Used(3, 9, 70)
+    whole = Run(transcript("a"))
+    await whole.of(chunks("a", "b"))
+    assert not whole.replay.goes_on

@@ -129,7 +129,7 @@ def fill(input: SkillInput) -> Iterator[str]:
         yield f"{number} ".ljust(int(input.data["size"]), "x")
 
 
-odd = Skill(id="odd", timeout=1.0, idle_timeout=0.5)
+odd = Skill(id="odd", price_usd=0.5, timeout=1.0, idle_timeout=0.5)
 
 
 @odd.stream_handler

@@ -92,16 +92,26 @@ def test_what_can_not_be_paid_is_not_started(http: httpx.Client) -> None:
     assert "0.001 USD" in answer.json()["error"]["message"]
 
 
+def test_a_time_limit_of_its_callers_own_is_paid_like_a_stop(
+    http: httpx.Client, system: System
+) -> None:
+    body = {"input": {"n": 1000, "pause": 0.01}, "timeout": 0.3}
+    events = check_prefix(http.post("/v1/skills/relay/stream", json=body).content)
+    assert events[-1].data["code"] == "timeout"
+    _, tokens = delivered(events)
+    assert agrees(http, system, events[0].data["executionId"], tokens) > BASE
+
+
 def test_what_failed_says_what_it_used_and_costs_nothing(
     http: httpx.Client, system: System
 ) -> None:
-    body = {"input": {"n": 100, "pause": 0.05}, "timeout": 0.3}
-    execution_id = http.post("/v1/skills/count/executions", json=body).json()["execution_id"]
-    wait_until(lambda: shown(http, execution_id)["status"] == "failed", "its time is over")
+    body = {"input": {"how": "raise"}}
+    events = check_prefix(http.post("/v1/skills/odd/stream", json=body).content)
+    execution_id = events[0].data["executionId"]
     info, kept = shown(http, execution_id), row(system, execution_id)
-    assert info["error"]["code"] == "timeout"
-    assert info["tokens_used"] == -(-len(info["text"]) // 4) > 0
-    assert (info["cost_usd"], info["duration_ms"] >= 300) == (0, True)
+    assert info["error"]["code"] == "skill_error"
+    assert info["tokens_used"] == -(-len("so far ") // 4)
+    assert info["cost_usd"] == 0
     assert (kept["tokensUsed"], kept["costUsd"], kept["durationMs"]) == (0, 0, 0)
 
 
