@@ -143,6 +143,8 @@ class Output:
     Attributes:
         pending: Chunks to publish.
         index: The index of the next chunk.
+        delivered: Output tokens as of the last chunk: what a run pays that is stopped. A report that
+            is over the budget counts, too.
         over: Why nothing more is taken; ``None`` while it is.
     """
 
@@ -167,7 +169,7 @@ class Output:
         self._count = None if tokenizer is None else TokenCount(tokenizer)
         self._before = 0
         self._adjusted = 0
-        self._delivered = 0
+        self.delivered: int = 0
         self._reported: int | None = None
         self._counted: int | None = None
         self._held: list[tuple[str, Any]] = []
@@ -181,7 +183,7 @@ class Output:
         except BadCount as error:
             self._refuse(error)
         else:
-            self._before = self._delivered = counted if tokens is None else tokens
+            self._before = self.delivered = counted if tokens is None else tokens
             self._adjusted = self._before - counted
 
     def add(self, batch: list[object]) -> None:
@@ -199,6 +201,7 @@ class Output:
                     self._before = 0
                 self._reported = output.tokens
                 if self._budget is not None and not self._budget.allows(self.tokens()):
+                    self.delivered = self.tokens()
                     self.over = LimitReached("budget_exceeded")
 
     def _add(self, text: str, data: Any, size: int, tokens: int | None) -> None:
@@ -240,9 +243,9 @@ class Output:
         if len(text) > _SAFE_CHARACTERS:
             *pieces, text = split(text)
             for piece in pieces:  # not all of its tokens before all of it is delivered
-                self._make(piece, None, self._delivered)
-        self._delivered = self.tokens()
-        self._make(text, data, self._delivered)
+                self._make(piece, None, self.delivered)
+        self.delivered = self.tokens()
+        self._make(text, data, self.delivered)
 
     def _make(self, text: str, data: Any, tokens: int) -> None:
         chunk = ChunkEvent(text=text, index=self.index, timestamp=self._now, data=data)

@@ -103,7 +103,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             the code of the handler's own :class:`machpay.exceptions.SkillError`.
         message: One sentence that may go to the client.
         retryable: True when the same input may well succeed later.
-        tokens: Output tokens of what was published.
+        tokens: Output tokens as of the last chunk, or the report, that counts.
         chunks: How many chunks were published.
     """
 
@@ -204,7 +204,7 @@ async def run(
             code=code,
             message=message,
             retryable=retryable,
-            tokens=output.tokens(),
+            tokens=output.delivered,
             chunks=output.index,
         )
     output.finish()
