@@ -1,13 +1,13 @@
 /** What a start may cost at most, as callers write it. The same for clients and for servers. */
 
-import { Decimal, PLACES } from './pricing.js';
+import { Decimal, HIGHEST, PLACES } from './pricing.js';
 
 /** What it must be, in words. */
 export const AMOUNT =
   'an amount in USD from 0.000000001 to 1000000000, as a number or as a decimal string';
 
-/** No cost is finer, and no price is higher. */
-const [LOWEST, HIGHEST] = [1e-9, 1e9];
+/** No cost is finer. */
+const LOWEST = 1e-9;
 
 /** The decimal strings in this range, of up to 18 decimals. */
 const TEXT =

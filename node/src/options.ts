@@ -25,7 +25,10 @@ export interface StartOptions extends CallOptions {
    * beginning. It can be cancelled before it was started.
    */
   readonly executionId?: string | undefined;
-  /** The longest the execution may run; the skill's own limit holds as well. */
+  /**
+   * The longest the execution may run; the skill's own limit holds as well. If this one is shorter and
+   * ends it, what was delivered is paid.
+   */
   readonly timeout?: number | undefined;
   /**
    * For how long nobody may be reading before the execution is cancelled (1 to 86400). When left out,

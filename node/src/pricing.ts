@@ -1,6 +1,6 @@
 /** What an execution costs: exact decimals from the declaration to the `end` event. */
 
-/** A price as a skill declares it: each part in USD, and none when it is left out. */
+/** A price as a skill declares it: each part in USD, from 0 to 1e9, and none when it is left out. */
 export interface Prices {
   /** Once per execution. */
   readonly baseUsd?: number | string;
@@ -15,7 +15,13 @@ const NAMES = ['baseUsd', 'perTokenUsd', 'perSecondUsd'] as const;
 /** How many digits of a cost follow the point: 1e-9 USD. */
 export const PLACES = 9;
 
-/** Past it a price is a mistake, and its digits would fill the memory. */
+/** What no price, and no limit of a cost, is over: 1e9 USD. */
+export const HIGHEST = 1_000_000_000;
+
+/** What a price must be, in words. */
+export const PRICE = `a number of USD from 0 to ${HIGHEST}`;
+
+/** Past it a number is a mistake, and its digits would fill the memory. */
 const MAX_EXPONENT = 400;
 
 const NUMBER = /^([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?$/;
@@ -137,7 +143,7 @@ export class Pricing {
   /**
    * Read a price as the guide writes it: `{ baseUsd: 0.001, perTokenUsd: 0.00002 }`.
    *
-   * @throws TypeError - An unknown key, or a price that is not a finite number >= 0.
+   * @throws TypeError - An unknown key, or a price that is no number from 0 to 1e9.
    */
   constructor(prices: Prices) {
     const unknown = Object.keys(prices).find((key) => !NAMES.some((name) => name === key));
@@ -187,11 +193,21 @@ function usd(name: string, value: number | string | undefined): Decimal {
   if (value === undefined) {
     return NOTHING;
   }
-  const price = Decimal.parse(value);
+  const price = readPrice(value);
   if (price === null) {
-    throw new TypeError(`${name} must be a finite number of USD >= 0, not ${String(value)}`);
+    throw new TypeError(`${name} must be ${PRICE}, not ${String(value)}`);
   }
   return price;
+}
+
+/**
+ * Read one price, exact.
+ *
+ * @returns `null` when the value is no price.
+ */
+export function readPrice(value: unknown): Decimal | null {
+  const price = Decimal.parse(value);
+  return price !== null && price.compare(new Decimal(BigInt(HIGHEST))) <= 0 ? price : null;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Declaring a skill: an id, a handler, a price, a policy. */
 
 import { MachPayError } from './errors.js';
-import { Decimal, type Prices, Pricing } from './pricing.js';
+import { PRICE, type Prices, Pricing, readPrice } from './pricing.js';
 import type { ServeOptions, SkillServer } from './serve/server.js';
 import type { Tokenizer } from './serve/tokens.js';
 
@@ -333,10 +333,8 @@ export class Skill {
     if (priceUsd === undefined) {
       return new Pricing({});
     }
-    if (Decimal.parse(priceUsd) === null) {
-      throw new TypeError(
-        `skill '${this.id}': priceUsd must be a finite number of USD >= 0, not ${shown(priceUsd)}`,
-      );
+    if (readPrice(priceUsd) === null) {
+      throw new TypeError(`skill '${this.id}': priceUsd must be ${PRICE}, not ${shown(priceUsd)}`);
     }
     return new Pricing({ baseUsd: priceUsd });
   }

@@ -25,7 +25,7 @@ class Gates:
         self.skills = [
             *(self._echo(), self._gated(), self._endless(), self._failing(), self._large()),
             strict(self),
-            priced(),
+            *(priced("priced", 3600.0), priced("brief", 0.5)),
         ]
 
     def gate(self, name: str) -> threading.Event:
@@ -141,14 +141,17 @@ STRICT = {
 """What ``strict`` takes."""
 
 
-def priced() -> Skill:
-    """A skill that says something, or nothing, and then goes on for ever."""
-    skill = Skill(id="priced", pricing={"base_usd": 0.001, "per_token_usd": 0.00002})
+def priced(skill_id: str, timeout: float) -> Skill:
+    """A skill that says something, or nothing, reports tokens if told to, and then goes on for ever."""
+    prices = {"base_usd": 0.001, "per_token_usd": 0.00002}
+    skill = Skill(id=skill_id, timeout=timeout, pricing=prices)
 
     @skill.stream_handler
-    async def wait(input: SkillInput) -> AsyncIterator[str]:
+    async def wait(input: SkillInput) -> AsyncIterator[str | Usage]:
         if isinstance(input.data.get("text"), str):
             yield input.data["text"]
+        if "tokens" in input.data:
+            yield Usage(input.data["tokens"])
         await asyncio.Event().wait()
 
     return skill

@@ -11,7 +11,7 @@ from tests.skill_server.sides import Serve, Server
 from tests.skill_server.skills import Gates
 from tests.wire import WireEvent, check_prefix
 
-SKILLS = ("echo", "failing", "priced")
+SKILLS = ("echo", "failing", "priced", "brief")
 STREAM = "/v1/skills/{}/stream"
 
 
@@ -50,11 +50,31 @@ def test_a_stream_stops_before_it_costs_more_than_its_caller_allows(served: Serv
     assert (info["status"], info["duration_ms"] >= 0) == ("failed", True)
 
 
-def test_nobody_pays_more_than_they_allow_whatever_is_reported(served: Server) -> None:
-    events = streamed(served, "echo", {"input": {"texts": ["abcd"]}, "max_cost_usd": 0.00102})
+@pytest.mark.parametrize("most", ["0.00102", "0.0011"])
+def test_nobody_pays_more_than_they_allow_whatever_is_reported(served: Server, most: str) -> None:
+    """The chunk costs 0.00102 and what is reported after it 0.00114: that is kept, and capped."""
+    events = streamed(served, "echo", {"input": {"texts": ["abcd"]}, "max_cost_usd": most})
     assert texts(events) == ["abcd"]
     assert events[-1].data["code"] == "budget_exceeded"
-    assert shown(served, events)["cost_usd"] == Decimal("0.00102")
+    info = shown(served, events)
+    assert (info["tokens_used"], info["cost_usd"]) == (7, Decimal(most))
+
+
+def test_out_of_its_callers_time_it_pays_for_what_was_delivered(served: Server) -> None:
+    """The 50 tokens are reported after the last chunk: who stops it there does not pay for them."""
+    spoken = {"text": "abcd", "tokens": 50}
+    for given, limit, *paid in (spoken, 0.3, 1, Decimal("0.00102")), ({}, 0.05, 0, 0):
+        events = streamed(served, "priced", {"input": given, "timeout": limit})
+        assert events[-1].data["code"] == "timeout"
+        info = shown(served, events)
+        assert [info["tokens_used"], info["cost_usd"]] == paid
+
+
+def test_out_of_the_skills_own_time_it_pays_nothing(served: Server) -> None:
+    events = streamed(served, "brief", {"input": {"text": "abcd"}, "timeout": 60})
+    assert (texts(events), events[-1].data["code"]) == (["abcd"], "timeout")
+    info = shown(served, events)
+    assert (info["tokens_used"], info["cost_usd"]) == (1, 0)
 
 
 def test_within_its_limit_nothing_changes(served: Server) -> None:
@@ -82,9 +102,9 @@ def test_what_failed_costs_nothing_and_says_what_it_used(served: Server) -> None
 
 @pytest.mark.parametrize("deliver", [True, False], ids=["after a chunk", "before the first"])
 def test_a_cancelled_one_pays_for_what_was_delivered(served: Server, deliver: bool) -> None:
-    """``priced`` costs 0.001 and 0.00002 a token, and goes on for ever; after 4 characters, or none."""
+    """``priced`` costs 0.001 and 0.00002 a token: for 4 characters, or none, and not for its report."""
     received, execution_id = b"", ""
-    asked = {"input": {"text": "abcd" if deliver else None}}
+    asked = {"input": {"text": "abcd" if deliver else None, "tokens": 50}}
     with served.http.stream("POST", STREAM.format("priced"), json=asked) as response:
         for piece in response.iter_raw():
             received += piece

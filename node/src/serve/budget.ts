@@ -21,11 +21,6 @@ export class Budget {
     this.#now = now;
   }
 
-  /** Whether there is any limit. */
-  get isLimited(): boolean {
-    return this.#most !== undefined;
-  }
-
   /** The limit in words. */
   get message(): string {
     return `To go on would cost more than ${this.#most} USD.`;

@@ -32,7 +32,7 @@ export interface ErrorEvent {
 
 /** What an execution came to, at its end. */
 export interface Usage {
-  /** Output tokens that were delivered. */
+  /** Output tokens as they are billed. */
   readonly tokensUsed: number;
   /** What is paid. */
   readonly costUsd: Decimal;

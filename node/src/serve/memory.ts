@@ -7,7 +7,7 @@
 import type { Decimal } from '../pricing.js';
 import type { Skill } from '../skill.js';
 import { Bars } from './bars.js';
-import { bill, type Ending, NO_USAGE } from './bill.js';
+import { bill, type Ending, NO_USAGE, type Terms } from './bill.js';
 import { type Contract, contractOf } from './contracts.js';
 import {
   budgetExceeded,
@@ -202,7 +202,8 @@ export class MemoryExecutions {
       (chunks) => this.#publish(log, chunks),
       bounds,
     );
-    const ended = this.#execute(log, skill, run, maxCost);
+    const terms = { pricing: skill.pricing, maxCost, callersTimeout: timeout < skill.timeout };
+    const ended = this.#execute(log, terms, run);
     const running: Running = { log, run, cancelled: false, ended };
     this.#running.set(executionId, running);
     if (cancelAfter !== undefined) {
@@ -210,7 +211,7 @@ export class MemoryExecutions {
     }
   }
 
-  async #execute(log: Log, skill: Skill, run: Run, maxCost: Decimal | undefined): Promise<void> {
+  async #execute(log: Log, terms: Terms, run: Run): Promise<void> {
     // The answer to the start goes out before the handler has the thread.
     await new Promise(setImmediate);
     const outcome = await run.start();
@@ -220,7 +221,7 @@ export class MemoryExecutions {
     let usage = NO_USAGE;
     try {
       const bare = endingOf(outcome, cancelled);
-      usage = bill(bare, run.used, skill.pricing, maxCost);
+      usage = bill(bare, run.used, terms);
       ending = bare.event === 'end' ? { ...bare, ...usage } : bare;
     } catch (error) {
       report(`machpay: execution ${log.executionId} could not be billed`, error);

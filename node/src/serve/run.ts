@@ -1,7 +1,7 @@
 /** Run a skill's handler to its end: what it yields becomes chunks, how it ends an outcome. */
 
 import type { Decimal } from '../pricing.js';
-import { type Skill, SkillError, SkillInput } from '../skill.js';
+import { type Skill, SkillError, SkillInput, Usage } from '../skill.js';
 import { Budget } from './budget.js';
 import type { Count } from './count.js';
 import { report } from './journal.js';
@@ -60,7 +60,7 @@ export interface Failed {
 /** How a run ended; `stopped` when it was told to. */
 export type Outcome = Completed | Failed | { readonly kind: 'stopped' };
 
-/** Takes chunks, in order; a failure ends the run. */
+/** Takes chunks, in order, all of them; a failure ends the run with them. */
 export type Publish = (chunks: readonly ChunkEvent[]) => Failed | undefined;
 
 /** What a handler's input is made of. */
@@ -83,7 +83,7 @@ export interface Bounds {
 export interface Used {
   /** How many chunks were published. */
   readonly chunks: number;
-  /** Output tokens of them. */
+  /** Output tokens as of the last of them, or as in the report that broke the budget. */
   readonly tokens: number;
   /** From the call of the handler to the end, in ms. */
   readonly ms: number;
@@ -103,9 +103,10 @@ export class Run {
   #deadline = Infinity;
   #ms = 0;
   #chunks = 0;
+  /** The count with the last chunk: all that counts, unless the run sets {@link #tokens}. */
+  #delivered: Count | null = null;
+  /** What it came to where it completed, or where a report broke the budget. */
   #tokens: number | null = null;
-  /** What counts, where what came last is not delivered. */
-  #fitting: Count | null = null;
   readonly #outcome = deferred<Outcome>();
   readonly #driven = deferred<void>();
   #iterator: AnyIterator | null = null;
@@ -133,18 +134,17 @@ export class Run {
 
   /** What it used, once it has ended. */
   get used(): Used {
-    const count = this.#fitting ?? this.#outputs.count;
-    let tokens = this.#tokens ?? 0;
-    if (this.#tokens === null && this.#chunks > 0) {
-      try {
-        tokens = count.tokens();
-      } catch (error) {
-        // Only where it was stopped: else the run failed by it.
-        report(`${this.#name}: its last word is not counted`, error);
-        tokens = count.least;
-      }
+    return { chunks: this.#chunks, tokens: this.#tokens ?? this.#ofDelivered(), ms: this.#ms };
+  }
+
+  #ofDelivered(): number {
+    try {
+      return this.#delivered?.tokens() ?? 0;
+    } catch (error) {
+      // Only where it was stopped: else the run failed by it.
+      report(`${this.#name}: its last word is not counted`, error);
+      return this.#delivered?.least ?? 0;
     }
-    return { chunks: this.#chunks, tokens, ms: this.#ms };
   }
 
   /**
@@ -210,13 +210,15 @@ export class Run {
       return;
     }
     const { count } = this.#outputs;
-    const before = this.#budget.isLimited ? count.copy() : null;
     const chunks = this.#outputs.add(output);
     this.#since = performance.now();
     if (chunks === null) {
       this.#exceed('output_limit', `The output is over ${this.#skill.maxOutputBytes} bytes.`);
-    } else if (before !== null && !this.#budget.allows(count)) {
-      this.#fitting = before;
+    } else if (!this.#budget.allows(count)) {
+      if (output instanceof Usage) {
+        // A chunk is held back; what is reported was spent all the same.
+        this.#tokens = count.tokens();
+      }
       this.#exceedBudget();
     } else {
       if (this.#since + this.#budget.lasts(count.most) < this.#looksAt) {
@@ -227,11 +229,14 @@ export class Run {
   }
 
   #deliver(chunks: readonly ChunkEvent[]): void {
-    const refused = chunks.length > 0 ? this.#publish(chunks) : undefined;
+    if (chunks.length === 0) {
+      return;
+    }
+    const refused = this.#publish(chunks);
+    this.#chunks += chunks.length;
+    this.#delivered = this.#outputs.count.copy();
     if (refused !== undefined) {
       this.#end(refused);
-    } else {
-      this.#chunks += chunks.length;
     }
   }
 

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Decimal } from '../../src/pricing.js';
 import type { Log } from '../../src/serve/log.js';
 import { describe, MEMORY_LIMITS, MemoryExecutions } from '../../src/serve/memory.js';
-import { NO_OPTIONS, readOptions } from '../../src/serve/options.js';
+import { readOptions } from '../../src/serve/options.js';
 import { startRequest } from '../../src/serve/starts.js';
 import {
   Chunk,
@@ -27,11 +27,12 @@ function begun(
   policy: Partial<SkillOptions>,
   cap?: string | number,
   now?: () => number,
+  timeout?: number,
 ) {
   const skill = new Skill({ id: 'x', ...policy });
   skill.streamHandler(handler);
   const executions = new MemoryExecutions([skill], MEMORY_LIMITS, now);
-  const options = cap === undefined ? NO_OPTIONS : readOptions({ max_cost_usd: cap });
+  const options = readOptions({ max_cost_usd: cap, timeout });
   const { log } = executions.start(startRequest('x', {}, options, {}));
   return { executions, log };
 }
@@ -86,7 +87,7 @@ test('a report counts against the budget, and so does a tokenizer or an estimate
     yield new Usage({ tokens: 300 });
   };
   const { code, text, usage } = await ran(reporting, PRICE, 0.02);
-  assert.deepEqual([code, text, usage], ['budget_exceeded', 'four', [3, '0.013', 0]]);
+  assert.deepEqual([code, text, usage], ['budget_exceeded', 'four', [300, '0.02', 0]]);
 
   const telling: Handler = () => ['one tw', 'o three', ' four five'];
   const counted = await ran(telling, { ...PRICE, tokenizer: words }, 0.013);
@@ -101,6 +102,79 @@ test('a report counts against the budget, and so does a tokenizer or an estimate
 test('what is held back is stopped, too, and then nothing is paid', async () => {
   const { code, text, usage } = await ran(numbered, { ...PRICE, streaming: false }, 0.015);
   assert.deepEqual([code, text, usage], ['budget_exceeded', '', [0, '0', 0]]);
+});
+
+test('a report that breaks the budget is kept, and paid only with what was delivered', async () => {
+  const tooMuch = (...texts: string[]): Handler =>
+    function* () {
+      yield* texts;
+      yield new Usage({ tokens: 300 });
+      yield new Usage({ tokens: 1 });
+    };
+  for (const [texts, streaming, cost] of [
+    [['four'], true, '0.012'],
+    [['four'], false, '0'],
+    [[], true, '0'],
+  ] as const) {
+    const { code, usage } = await ran(tooMuch(...texts), { ...PRICE, streaming }, 0.012);
+    assert.deepEqual([code, usage], ['budget_exceeded', [300, cost, 0]]);
+  }
+});
+
+test('a report after the last chunk does not count where something else stops it', async () => {
+  const silent: Handler = async function* (input) {
+    yield new Usage({ tokens: 2 });
+    yield 'four';
+    yield new Usage({ tokens: 9 });
+    await sleep(3_600_000, undefined, { signal: input.signal });
+  };
+  const { executions, log } = begun(silent, PRICE, undefined, () => 5);
+  await until(() => log.entries.length > 1);
+  await executions.cancel(log.executionId);
+  const { code, usage } = await ended(log);
+  assert.deepEqual([code, usage], ['cancelled', [2, '0.012', 0]]);
+
+  let now = 0;
+  const pricing = { ...PRICE.pricing, perSecondUsd: 1 };
+  const slow: Handler = function* () {
+    yield 'four';
+    yield new Usage({ tokens: 2 });
+    now += 60_000;
+    yield 'more';
+  };
+  const late = await ended(begun(slow, { pricing }, 0.05, () => now).log);
+  assert.deepEqual([late.text, late.usage], ['four', [1, '0.05', 60_000]]);
+
+  const stderr = mock.method(process.stderr, 'write', () => true);
+  const failing: Handler = function* () {
+    yield 'four';
+    yield new Usage({ tokens: 9 });
+    throw new Error('x');
+  };
+  const failed = await ran(failing, PRICE);
+  stderr.mock.restore();
+  assert.deepEqual([failed.code, failed.usage], ['skill_error', [1, '0', 0]]);
+});
+
+test("out of its caller's time it pays for what was delivered, out of the skill's nothing", async () => {
+  const stderr = mock.method(process.stderr, 'write', () => true);
+  const handler = (...texts: string[]): Handler =>
+    async function* (input) {
+      yield* texts;
+      await sleep(3_600_000, undefined, { signal: input.signal });
+    };
+  for (const [texts, own, asked, usage] of [
+    [['four'], 60, 0.02, [1, '0.011', 0]],
+    [[], 60, 0.02, [0, '0', 0]],
+    [['four'], 0.02, undefined, [1, '0', 0]],
+    [['four'], 0.02, 60, [1, '0', 0]],
+    [['four'], 0.02, 0.02, [1, '0', 0]],
+  ] as const) {
+    const policy = { ...PRICE, timeout: own };
+    const told = await ended(begun(handler(...texts), policy, undefined, () => 5, asked).log);
+    assert.deepEqual([told.code, told.usage], ['timeout', usage]);
+  }
+  stderr.mock.restore();
 });
 
 test('time alone ends an execution that says nothing any more', async () => {

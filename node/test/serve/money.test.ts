@@ -11,7 +11,7 @@ test('a cost has no dust of binary fractions', () => {
   assert.equal(cost({ perTokenUsd: 0.1 }, 3, 0), '0.3');
   assert.equal(cost({ perTokenUsd: 1e-7 }, 1, 0), '0.0000001');
   assert.equal(cost({ baseUsd: '1e2' }, 0, 0), '100');
-  assert.equal(cost({ baseUsd: 1e21 }, 1, 1), '1000000000000000000000');
+  assert.equal(cost({ baseUsd: 1e9, perTokenUsd: '1e9' }, 2 ** 53, 1), '9007199254740993000000000');
   assert.equal(cost({}, 5, 5), '0');
 });
 
@@ -41,8 +41,10 @@ test('a decimal is read as it is written', () => {
 });
 
 test('a price that is none is refused by name', () => {
-  for (const price of [-1, Number.NaN, Infinity, '', 'x', '1e999999999', '0x10', true, null, {}]) {
-    assert.throws(() => new Pricing({ perTokenUsd: price as number }), /^TypeError: perTokenUsd/);
+  const none = [-1, Number.NaN, Infinity, '', 'x', '1e999999999', '0x10', true, null, {}];
+  for (const price of [...none, 1e21, 1_000_000_001, '1000000000.000000000001', '1e10']) {
+    const refused = /perTokenUsd must be a number of USD from 0 to 1000000000, not /;
+    assert.throws(() => new Pricing({ perTokenUsd: price as number }), refused);
   }
   assert.throws(() => new Pricing({ base_usd: 1 } as object), /no 'base_usd'; it takes baseUsd/);
 });

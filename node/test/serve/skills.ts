@@ -17,7 +17,8 @@ export class Gates {
       this.#echo(),
       this.#gated(),
       endless(),
-      priced(),
+      priced('priced', 3600),
+      priced('brief', 0.5),
       failing(),
       large(),
       story(),
@@ -113,13 +114,16 @@ function endless(): Skill {
   return skill;
 }
 
-function priced(): Skill {
+function priced(id: string, timeout: number): Skill {
   const pricing = { baseUsd: 0.001, perTokenUsd: 0.00002 };
-  const skill = new Skill({ id: 'priced', pricing });
+  const skill = new Skill({ id, timeout, pricing });
   skill.streamHandler(async function* (input: SkillInput) {
-    const { text } = input.data;
+    const { text, tokens } = input.data;
     if (typeof text === 'string') {
       yield text;
+    }
+    if (tokens !== undefined) {
+      yield new Usage({ tokens });
     }
     await sleep(3_600_000, undefined, { signal: input.signal });
   });
