@@ -5,8 +5,8 @@
     python -m examples.billing_consumer invoices --post https://billing.example/usage
 
 A row is acknowledged once the other system has it. Who dies before that leaves it pending, and another
-consumer of the group takes it over: then the other system may get it twice. It knows it by its id, that of
-the execution, which no other row ever has.
+consumer of the group takes it over: then the other system may get it twice. It knows it by its id, which no
+other row ever has: that of the execution, and when it was started.
 
 Needs redis-py, and httpx for ``--post``. Start as many as you like: they share the rows.
 """
@@ -44,7 +44,7 @@ def rows(redis: Any, group: str, consumer: str, left_ms: int) -> Iterator[tuple[
         left_ms: When a row that was not acknowledged counts as left, in ms: longer than any delivery.
 
     Yields:
-        Where it is in the stream, the execution's id, the row as JSON.
+        Where it is in the stream, its id, the row as JSON.
     """
     while True:
         _, entries, *_ = redis.xautoclaim(STREAM, group, consumer, left_ms, count=AT_A_TIME)
@@ -61,8 +61,8 @@ def consume(redis: Any, group: str, consumer: str, left_ms: int, deliver: Delive
     """Deliver rows, and acknowledge each when it is delivered."""
     while True:
         try:
-            for place, execution_id, row in rows(redis, group, consumer, left_ms):
-                deliver(execution_id, row)
+            for place, row_id, row in rows(redis, group, consumer, left_ms):
+                deliver(row_id, row)
                 redis.xack(STREAM, group, place)
         except (ConnectionError, TimeoutError, httpx.HTTPError) as error:
             # What was not acknowledged comes again: from ourselves, once it counts as left.
@@ -70,7 +70,7 @@ def consume(redis: Any, group: str, consumer: str, left_ms: int, deliver: Delive
             time.sleep(AWAY)
 
 
-def show(_execution_id: str, row: bytes) -> None:
+def show(_row_id: str, row: bytes) -> None:
     """Print a row."""
     print(row.decode(), flush=True)
 
@@ -83,8 +83,8 @@ def posting(url: str) -> Deliver:
     """
     client = httpx.Client(timeout=10)
 
-    def post(execution_id: str, row: bytes) -> None:
-        headers = {"content-type": "application/json", "idempotency-key": execution_id}
+    def post(row_id: str, row: bytes) -> None:
+        headers = {"content-type": "application/json", "idempotency-key": row_id}
         client.post(url, content=row, headers=headers).raise_for_status()
 
     return post

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from shared.keys import job_key, ledger_key, log_key
+from shared.keys import job_key, log_key
 from shared.ledger import Ledger, Row, row_due
 from shared.log import EventLog
 from shared.redis import Client
@@ -21,7 +21,6 @@ LOGS_AT_A_TIME: Final = 200
 SETTLED_WITHIN: Final = 5.0
 """How long after its terminal event an execution without a job may have no row yet, in s."""
 
-_row: Final = msgspec.json.Decoder(Row)
 _log_prefix, _log_suffix = log_key("\0").split("\0")
 
 
@@ -87,7 +86,7 @@ class Reconciliation:
             for row in await asyncio.gather(*map(self._due, ids)):
                 if row is None or (day is not None and row.day != day):
                     continue
-                found = await self._found(row)
+                found = await self._ledger.find(row)
                 if found is None:
                     absent.append(row)
                 else:
@@ -99,14 +98,14 @@ class Reconciliation:
         """See what became of executions without a row: they may have ended as we looked."""
         deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN
         for row in absent:
-            found = await self._found(row)
+            found = await self._ledger.find(row)
             while (
                 found is None
                 and not await self._redis.exists(job_key(row.execution_id))
                 and asyncio.get_running_loop().time() < deadline
             ):
                 await asyncio.sleep(SETTLED_WITHIN / 50)
-                found = await self._found(row)
+                found = await self._ledger.find(row)
             if found is None and await self._redis.exists(job_key(row.execution_id)):
                 result.unsettled += 1
                 continue
@@ -136,12 +135,6 @@ class Reconciliation:
         if summary is None or not summary.last.terminal:
             return None
         return row_due(execution_id, summary)
-
-    async def _found(self, due: Row) -> Row | None:
-        data: bytes | None = await self._redis.hget(  # type: ignore[misc] # redis-py's own types
-            ledger_key(due.owner, due.day), due.execution_id
-        )
-        return None if data is None else _row.decode(data)
 
 
 def _compare(result: Reconciled, due: Row, found: Row | None) -> None:
