@@ -24,7 +24,7 @@ from ops.ledger import add_ledger
 from ops.system import ROOT
 from ops.valkey import EmbeddedValkey
 from shared.keys import ledger_key, log_key
-from shared.ledger import Ledger
+from shared.ledger import Ledger, Row
 from shared.log import EventLog
 from shared.redis import Client, connect
 from shared.terms import Terms, encode_terms
@@ -156,10 +156,16 @@ def test_a_redis_that_is_away_is_one_line(ops: Command, monkeypatch: pytest.Monk
 
 
 class Books:
-    """Another system: takes rows by their ids; the connection of one of them hangs."""
+    """Another system: takes rows by their ids; the connection of one of them hangs.
+
+    Those that it refuses get a 422; some find it away, the first time.
+    """
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, bytes]] = []
+        self.refused: list[str] = []
+        self.refuses: set[str] = set()
+        self.away_for: set[str] = set()
         self.hangs_at: int | None = None
         self.hung = threading.Event()
         self.go_on = threading.Event()
@@ -172,6 +178,15 @@ def open_books() -> Iterator[tuple[str, Books]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             row = self.rfile.read(int(self.headers["content-length"]))
+            name = self.headers["idempotency-key"].partition("@")[0]
+            if name in books.away_for:
+                books.away_for.discard(name)
+                return
+            if name in books.refuses:
+                books.refused.append(name)
+                self.send_response(422)
+                self.end_headers()
+                return
             books.taken.append((self.headers["idempotency-key"], row))
             if len(books.taken) == books.hangs_at:
                 books.hung.set()
@@ -195,6 +210,58 @@ def open_books() -> Iterator[tuple[str, Books]]:
         server.server_close()
 
 
+def consume(redis_url: str, url: str, number: int, folder: Path) -> Child:
+    """Start the example's consumer."""
+    command = [sys.executable, "-m", "examples.billing_consumer", "books", "--post", url]
+    return Child(
+        f"consumer.{number}",
+        [*command, "--left-after", "0.3"],
+        log=folder / "consumer.log",
+        environment={"MACHPAY_REDIS_URL": redis_url, "NO_PROXY": "*"},
+        directory=ROOT,
+    )
+
+
+def test_rows_that_are_refused_hold_up_no_others(
+    ops: Command, redis_url: str, tmp_path: Path
+) -> None:
+    """Also not more of them than are read at a time; and they are taken when that is mended."""
+    assert ops("billing", "create", "books")[0] == 0
+    names = [f"e{number}" for number in range(150)]
+
+    async def fill(redis: Client, names: list[str]) -> None:
+        ledger = Ledger(redis, EventLog(redis))
+        for name in names:
+            await ledger.record(
+                Row(
+                    execution_id=name,
+                    owner="alice",
+                    skill_id="words",
+                    created_at=int(OLD.timestamp() * 1000),
+                    outcome="completed",
+                )
+            )
+
+    with open_books() as (url, books):
+        books.away_for, books.refuses = {names[0]}, set(names[1:121])
+        on(redis_url, lambda redis: fill(redis, names))
+        child = consume(redis_url, url, 1, tmp_path)
+        try:
+            wait_until(lambda: len(books.taken) == 30, "the others are taken")
+            wait_until(lambda: books.refused.count(names[120]) > 1, "all refused ones come again")
+            on(redis_url, lambda redis: fill(redis, ["new"]))
+            wait_until(lambda: len(books.taken) == 31, "so is a new one")
+            assert books.taken[-1][0].startswith("new@")
+            says = child.log.read_text()
+            assert f"row {names[1]}@" in says
+            assert "refused with 422: ''; delivered 2 times, it stays pending" in says
+            books.refuses = set()
+            wait_until(lambda: len(books.taken) == 151, "they are taken in the end")
+        finally:
+            child.kill()
+    assert {name.partition("@")[0] for name, _ in books.taken} == {*names, "new"}
+
+
 def test_a_consumer_that_is_killed_loses_nothing(
     ops: Command, redis_url: str, tmp_path: Path
 ) -> None:
@@ -215,14 +282,7 @@ def test_a_consumer_that_is_killed_loses_nothing(
     on(redis_url, fill)
 
     def consumer(number: int, url: str) -> Child:
-        command = [sys.executable, "-m", "examples.billing_consumer", "books", "--post", url]
-        return Child(
-            f"consumer.{number}",
-            [*command, "--left-after", "0.3"],
-            log=tmp_path / "consumer.log",
-            environment={"MACHPAY_REDIS_URL": redis_url, "NO_PROXY": "*"},
-            directory=ROOT,
-        )
+        return consume(redis_url, url, number, tmp_path)
 
     with open_books() as (url, books):
         books.hangs_at = 8
