@@ -92,7 +92,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def day(self) -> str:
         """The day of its start (UTC), as 2026-11-24: where it is in the ledger."""
-        return time.strftime("%Y-%m-%d", time.gmtime(self.created_at / 1000))
+        return day_of(self.created_at)
 
     @classmethod
     def of(cls, execution_id: str, terms: Terms, kind: str, payload: bytes, used: Used) -> "Row":
@@ -120,6 +120,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             duration_ms=due.used.ms if due.pays else 0,
             prepaid=terms.prepaid or UNSET,
         )
+
+
+def day_of(created_at: int) -> str:
+    """Tell in which day of the ledger (UTC) a run is, as 2026-11-24.
+
+    Args:
+        created_at: When it was started, in ms since the epoch.
+    """
+    return time.strftime("%Y-%m-%d", time.gmtime(created_at / 1000))
 
 
 class Listed(NamedTuple):

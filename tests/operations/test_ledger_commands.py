@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,8 @@ from ops.child import Child
 from ops.ledger import add_ledger
 from ops.system import ROOT
 from ops.valkey import EmbeddedValkey
-from shared.keys import ledger_key, log_key
+from shared.entry import Mark
+from shared.keys import QUEUE, job_key, lease_key, ledger_key, log_key
 from shared.ledger import Ledger, Row
 from shared.log import EventLog
 from shared.redis import Client, connect
@@ -123,6 +125,51 @@ def test_a_row_that_says_something_else_than_its_log_is_found(
     assert sums == "4 executions: 0.04 USD by their logs, 0.05 USD by their rows; 1 differ."
     assert written == "1 were missing, and are written."
     assert "e2" not in ops("ledger", "check")[1]
+
+
+def test_what_is_overdue_and_lost_its_job_is_ended_and_has_a_row(
+    ops: Command, redis_url: str
+) -> None:
+    """Nobody reads it, so no edge ends it; no worker can."""
+    now = time.time()
+
+    async def fill(redis: Client) -> None:
+        log = EventLog(redis)
+        ages = {"waits": 5, "with-a-job": 60, "never-claimed": 60, "deserted": 5000, "runs": 5000}
+        for name, age in ages.items():
+            terms = Terms(
+                owner="alice",
+                skill_id="words",
+                created_at=int((now - age) * 1000),
+                queue_timeout=30,
+            )
+            await log.start(name, b"{}", encode_terms(terms), ttl=9000)
+        for name in ("deserted", "runs"):
+            claim = encode_payload(Mark("w1", int((now - 4990) * 1000)))
+            await log.append(name, Position(1, 2), [("claim", claim)])
+        await redis.set(job_key("with-a-job"), "a worker has yet to come to it")
+        await redis.set(lease_key("runs"), "w1")
+        await redis.zadd(QUEUE, {"runs": (now + 10) * 1000})
+
+    on(redis_url, fill)
+    code, out, err = ops("ledger", "check")
+    assert (code, out[:12]) == (0, "0 executions")
+    assert err == "2 more are overdue, without a job: --write-missing ends them.\n"
+    assert "0 executions" in ops("ledger", "check", "--write-missing", "--day", "2026-01-01")[1]
+    code, out, err = ops("ledger", "check", "--write-missing")
+    assert (code, err) == (0, "")
+    sums, overdue = out.splitlines()
+    assert sums.startswith("2 executions: 0 USD by their logs, 0 USD by their rows; 0 differ.")
+    assert overdue == "2 were overdue, without a job: they are ended, and have rows."
+    rows: dict[str, str] = {}
+
+    async def read(redis: Client) -> None:
+        for key in await redis.keys(ledger_key("alice", "*")):
+            found = await redis.hgetall(key)  # type: ignore[misc]
+            rows.update({name.decode(): json.loads(row)["outcome"] for name, row in found.items()})
+
+    on(redis_url, read)
+    assert rows == {"never-claimed": "queue_timeout", "deserted": "idle_timeout"}
 
 
 def test_old_days_are_compacted_by_choice(ops: Command, redis_url: str) -> None:
