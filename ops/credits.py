@@ -6,7 +6,7 @@ import time
 from decimal import Decimal
 from typing import Any, Final
 
-from ops.stores import Stores, on_stores
+from ops.stores import Refused, Stores, on_stores
 from ops.terminal import say
 from shared.accounts import account_name
 from shared.credits import Credits
@@ -44,6 +44,12 @@ def add_credits(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     end = actions.add_parser("end", help="let an account pay afterwards; what is left is gone")
     _account(end)
+    end.add_argument(
+        "--force",
+        action="store_true",
+        help="though executions have some of it reserved: that is gone, too, and what they cost is "
+        "taken from credit that is granted before they end, or from nothing",
+    )
     end.set_defaults(run=on_stores(_end))
 
 
@@ -94,9 +100,17 @@ async def _list(stores: Stores, _options: argparse.Namespace) -> int:
 
 
 async def _end(stores: Stores, options: argparse.Namespace) -> int:
-    before = await _line(stores, options.account)
-    await Credits(stores.queue).end(options.account)
-    say(f"Ended. It was: {before}")
+    account = options.account
+    ended = await Credits(stores.queue).end(account, force=options.force)
+    reserved = f"{ended.reserved:f} USD reserved for {ended.executions} executions"
+    if not ended.done:
+        raise Refused(
+            f"Nothing was ended: {account} has {reserved}. Wait for them, cancel them, or say --force."
+        )
+    if ended.credit is None:
+        say(f"{account} had no credit: it pays afterwards.")
+    else:
+        say(f"Ended. {account} had {ended.credit:f} USD left, {reserved}.")
     return 0
 
 

@@ -27,7 +27,8 @@ def add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     check.add_argument(
         "--write-missing",
         action="store_true",
-        help="write rows that are missing; what is there is never changed",
+        help="write rows that are missing, and end what is overdue and has lost its job; "
+        "what is there is never changed",
     )
     compact = verbs.add_parser("compact", help="replace the rows of old days by their sums")
     compact.add_argument(
@@ -63,6 +64,10 @@ async def _check(stores: Stores, options: argparse.Namespace) -> int:
         )
         if found.written:
             say(f"{found.written:,} were missing, and are written.")
+        if found.overdue and options.write_missing:
+            say(f"{found.overdue:,} were overdue, without a job: they are ended, and have rows.")
+        elif found.overdue:
+            remark(f"{found.overdue:,} more are overdue, without a job: --write-missing ends them.")
         if found.unsettled:
             remark(f"{found.unsettled:,} more ended just now: a worker writes their rows.")
     return 1 if found.differences else 0

@@ -152,25 +152,28 @@ class Compaction:
             cursor, page = await self._redis.hscan(keys[0], cursor, count=SET_ASIDE)
             alive = await self._alive(list(page))
             kept.update(alive)
-            free = [execution_id for execution_id in page if execution_id not in alive]
+            free = [field for field in page if field not in alive]
             if dry_run:
-                gone.update((execution_id, page[execution_id]) for execution_id in free)
+                gone.update((field, page[field]) for field in free)
             else:
                 for start in range(0, len(free), SET_ASIDE):
                     await self._set_aside(keys, free[start : start + SET_ASIDE])
             if cursor == 0:
                 return gone, len(kept)
 
-    async def _alive(self, ids: list[bytes]) -> set[bytes]:
-        """Tell which executions could still be settled, again or late: they have a log or a job."""
-        names = [execution_id.decode() for execution_id in ids]
+    async def _alive(self, fields: list[bytes]) -> set[bytes]:
+        """Tell which rows could still be written, again or late: their executions have a log or a job.
+
+        It may be another run's, of the same name. Then they wait for that, too.
+        """
+        names = [field.partition(b"@")[0].decode() for field in fields]
         alive = set[bytes]()
         for redis, key in ((self._log_redis, log_key), (self._redis, job_key)):
             # As a rule none of them has, which one command tells.
             if names and await redis.exists(*map(key, names)):
-                for execution_id, name in zip(ids, names, strict=True):
+                for field, name in zip(fields, names, strict=True):
                     if await redis.exists(key(name)):
-                        alive.add(execution_id)
+                        alive.add(field)
         return alive
 
     async def _rows(self, key: str) -> dict[bytes, bytes]:

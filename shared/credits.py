@@ -2,12 +2,12 @@
 
 import time
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from shared.keys import PREPAID, account_key, grants_key, hold_keys
-from shared.nano import to_nano
+from shared.nano import to_nano, to_usd
 from shared.redis import Client, load_script
 
 
@@ -27,6 +27,22 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Ended(NamedTuple):
+    """What became of an account's credit.
+
+    Attributes:
+        done: It is ended; else nothing changed, since some of it is reserved.
+        executions: For how many executions something is reserved.
+        credit: What is left, or was, in USD; ``None``: it was not prepaid.
+        reserved: What is reserved, or was, in USD.
+    """
+
+    done: bool
+    executions: int
+    credit: Decimal | None
+    reserved: Decimal
+
+
 _grant: Final = msgspec.json.Decoder(Grant)
 
 
@@ -40,6 +56,7 @@ class Credits:
     def __init__(self, redis: Client) -> None:
         self._redis = redis
         self._grant = load_script(redis, "shared", "grant.lua")
+        self._end = load_script(redis, "shared", "end_credit.lua")
 
     async def grant(self, account: str, usd: Decimal, *, grant_id: str, note: str = "") -> bool:
         """Grant credit: what the account starts from now on is paid from it, and from nothing else.
@@ -70,11 +87,20 @@ class Credits:
         found: set[bytes] = await self._redis.smembers(PREPAID)  # type: ignore[misc]
         return sorted(name.decode() for name in found)
 
-    async def end(self, account: str) -> None:
-        """Let an account pay afterwards: its credit, and what of it is reserved, is gone."""
-        key, _, reserved = hold_keys(account)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hdel(key, "balance", "reserved")
-            pipe.delete(reserved, grants_key(account))
-            pipe.srem(PREPAID, account)
-            await pipe.execute()
+    async def end(self, account: str, *, force: bool = False) -> Ended:
+        """Let an account pay afterwards: its credit is gone.
+
+        Args:
+            account: The account.
+            force: Though some of it is reserved. That is gone, too; but its executions are still paid
+                from credit: what they cost is taken from what is granted before they end, or from nothing.
+        """
+        done, executions, credit, reserved = await self._end(
+            [*hold_keys(account), grants_key(account), PREPAID], [account, int(force)]
+        )
+        return Ended(
+            done=bool(done),
+            executions=executions,
+            credit=to_usd(int(credit)) if credit else None,
+            reserved=to_usd(int(reserved)),
+        )

@@ -10,7 +10,7 @@ key                                      type    what, and how long it stays
 ``machpay:queue``                        zset    execution id -> the ms from which it may be picked
 ``machpay:queue:bell``                   list    doorbell tokens, at most :data:`BELL_TOKENS`
 ``machpay:stops:<worker>``               list    executions a worker must stop; :data:`STOPS_TTL_MS`
-``machpay:ledger:<owner>:<day>``         hash    execution id -> its row; stays
+``machpay:ledger:<owner>:<day>``         hash    execution id, or run -> its row; stays
 ``machpay:summing:<owner>:<day>``        hash    rows on their way into the sums; while compacted
 ``machpay:sums:<owner>:<day>``           string  what compacted rows came to, by skill; stays
 ``machpay:billing``                      stream  new rows, for other systems; while it has groups

@@ -1,4 +1,4 @@
--- Writes a row of the ledger unless the execution has one, and counts and lists what ended just now.
+-- Writes a row of the ledger unless the run has one, and counts and lists what ended just now.
 --
 -- KEYS[1] the ledger of the account and day   KEYS[2] the list of what ended lately
 -- ARGV[1] execution id   ARGV[2] its row   ARGV[3] the pulse's field of its outcome
@@ -10,9 +10,13 @@
 -- ARGV[11] until when the row may be added to a compacted day, in ms since the epoch; 0: not before it is known
 -- KEYS[6] its account   KEYS[7] the account's holds   KEYS[8] what they reserve
 -- ARGV[12] what it costs its account's credit, in 1e-9 USD, if more than nothing; else ''
+-- ARGV[13] when it was started, in ms since the epoch, as the row has it
 --
--- Answers 1, or 0 when the execution had a row; and, when it may have had one since its day was compacted,
+-- Answers 1, or 0 when the run had a row; and, when it may have had one since its day was compacted,
 -- minus the ms since the epoch: who then finds its log knows that it had none.
+--
+-- Clients choose names of executions, and when its log is gone a name can be started anew, even on the same
+-- day: so a run is its execution id and its start, in the stream always, in the day's hash from the second on.
 --
 -- Skills name their own errors: without a limit, one that makes up a code for each execution would fill the
 -- memory. And nothing that goes wrong with figures, or with the stream, may keep a row from being written,
@@ -21,11 +25,19 @@
 local feed, summing, sums, late = KEYS[3], KEYS[4], KEYS[5], tonumber(ARGV[11])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if redis.call('EXISTS', summing, sums) > 0 and now > late
-    and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+local run = ARGV[1] .. '@' .. ARGV[13]
+local first = redis.call('HGET', KEYS[1], ARGV[1])
+-- In no string of a row is this: quotes are escaped there.
+local had = first and string.match(first, '"createdAt":%s*(%d+)') == ARGV[13]
+    or redis.call('HEXISTS', KEYS[1], run) == 1
+if not had and now > late and redis.call('EXISTS', summing, sums) > 0 then
   return -now
 end
-local added = redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+if not had then
+  -- Rows are known by their fields while they move, too: none may have another's.
+  local taken = first or redis.call('HEXISTS', summing, ARGV[1]) == 1
+  redis.call('HSET', KEYS[1], taken and run or ARGV[1], ARGV[2])
+end
 -- What has a row needs no hold. What was reserved comes back in the same step in which the cost is taken.
 local account, holds, reserved, cost = KEYS[6], KEYS[7], KEYS[8], ARGV[12]
 local held = redis.pcall('HGET', reserved, ARGV[1])
@@ -35,13 +47,13 @@ if type(held) == 'string' then
   redis.pcall('HINCRBY', account, 'reserved', '-' .. held)
   redis.pcall('HINCRBY', account, 'balance', held)
 end
-if added == 0 then
+if had then
   return 0
 end
 if cost ~= '' and redis.pcall('HEXISTS', account, 'balance') == 1 then
   redis.pcall('HINCRBY', account, 'balance', '-' .. cost)
 end
-redis.pcall('XADD', feed, 'NOMKSTREAM', '*', 'id', ARGV[1], 'row', ARGV[2])
+redis.pcall('XADD', feed, 'NOMKSTREAM', '*', 'id', run, 'row', ARGV[2])
 local slot = ARGV[6] .. string.format('%.0f', math.floor(now / ARGV[7]))
 local count = redis.pcall('HINCRBY', slot, ARGV[3], 1)
 if count == 1 then

@@ -1,8 +1,11 @@
-"""The ledger: one row for each execution that ended, written once, whatever dies.
+"""The ledger: one row for each run that ended, written once, whatever dies.
 
 A row is what the log's terminal event says, under the execution's id. Whoever brings a job to its
 end writes it before the job is forgotten; a crash between the two is healed by the next who picks
 the job, and to write a row again changes nothing.
+
+A name that a client chose can be started anew when its log is gone. That is another run, and has a row of its
+own: what a row is known by is the execution's id and when it was started.
 
 In the same step, an execution that gets its row is counted by its outcome and listed among those that ended
 lately, for operators: in both it is once, too. So it is in the stream for other systems
@@ -82,9 +85,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     prepaid: bool | UnsetType = UNSET
 
     @property
+    def run(self) -> str:
+        """What no other row is known by; no id of an execution has an ``@``."""
+        return f"{self.execution_id}@{self.created_at}"
+
+    @property
     def day(self) -> str:
         """The day of its start (UTC), as 2026-11-24: where it is in the ledger."""
-        return time.strftime("%Y-%m-%d", time.gmtime(self.created_at / 1000))
+        return day_of(self.created_at)
 
     @classmethod
     def of(cls, execution_id: str, terms: Terms, kind: str, payload: bytes, used: Used) -> "Row":
@@ -114,6 +122,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         )
 
 
+def day_of(created_at: int) -> str:
+    """Tell in which day of the ledger (UTC) a run is, as 2026-11-24.
+
+    Args:
+        created_at: When it was started, in ms since the epoch.
+    """
+    return time.strftime("%Y-%m-%d", time.gmtime(created_at / 1000))
+
+
 class Listed(NamedTuple):
     """A row among those that were written lately.
 
@@ -130,7 +147,9 @@ _row: Final = msgspec.json.Decoder(Row)
 
 
 class Ledger:
-    """Writes the ledger: one hash for each account and day of start (UTC), a field per execution.
+    """Writes the ledger: one hash for each account and day of start (UTC), a field per run.
+
+    The field is the execution's id; for a run whose execution has one already, :attr:`Row.run`.
 
     Args:
         redis: The queue's Redis.
@@ -143,7 +162,7 @@ class Ledger:
         self._record = load_script(redis, "shared", "ledger.lua")
 
     async def record(self, row: Row) -> bool:
-        """Write a row, unless the execution has one.
+        """Write a row, unless the run has one.
 
         Of a day that was compacted, rows are gone: there, the execution's log has to tell that it had
         none. For no row is compacted before its log is gone (:mod:`shared.compaction`), and a worker
@@ -187,9 +206,22 @@ class Ledger:
                 RECENT_TTL_MS,
                 late,
                 (row.prepaid is True and to_nano(row.cost_usd)) or "",
+                row.created_at,
             ],
         )
         return answer
+
+    async def find(self, wanted: Row) -> Row | None:
+        """Find the row of a run, as it was written; ``None``: it has none, or was compacted.
+
+        Args:
+            wanted: What it should be: of the same account, execution and start.
+        """
+        found: list[bytes | None] = await self._redis.hmget(  # type: ignore[misc] # redis-py's own types
+            ledger_key(wanted.owner, wanted.day), [wanted.execution_id, wanted.run]
+        )
+        rows = [_row.decode(data) for data in found if data is not None]
+        return next((row for row in rows if row.created_at == wanted.created_at), None)
 
     async def recent(self, count: int) -> list[Listed]:
         """List the rows that were written lately, of all accounts, the newest first.

@@ -2,6 +2,9 @@
 
 Rows can be missing where nobody was left to write them: of an execution without a job, whose edge died right
 behind the end that it wrote, or when Redis lost its last writes in a failover and the logs are elsewhere.
+
+An execution that lost its job before it ended has neither an end nor a row. A reader would end it, once it is
+overdue; of one that nobody reads, and nobody runs, that is done here.
 """
 
 import asyncio
@@ -11,9 +14,11 @@ from typing import Final
 
 import msgspec
 
-from shared.keys import job_key, ledger_key, log_key
-from shared.ledger import Ledger, Row, row_due
-from shared.log import EventLog
+from shared.jobs import Queue
+from shared.keys import job_key, log_key
+from shared.ledger import Ledger, Row, day_of, row_due
+from shared.log import EventLog, Summary
+from shared.overdue import Overdue, look_in
 from shared.redis import Client
 
 LOGS_AT_A_TIME: Final = 200
@@ -21,7 +26,6 @@ LOGS_AT_A_TIME: Final = 200
 SETTLED_WITHIN: Final = 5.0
 """How long after its terminal event an execution without a job may have no row yet, in s."""
 
-_row: Final = msgspec.json.Decoder(Row)
 _log_prefix, _log_suffix = log_key("\0").split("\0")
 
 
@@ -43,6 +47,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
     Attributes:
         executions: How many have ended, and were compared.
         written: How many rows were missing, and were written now.
+        overdue: How many should have ended, and nobody runs; written ones were ended, and compared.
         unsettled: How many ended just now: their jobs are there, so a worker writes their rows.
         due_usd: What their terminal events come to.
         found_usd: What their rows come to.
@@ -51,6 +56,7 @@ class Reconciled(msgspec.Struct, kw_only=True):
 
     executions: int = 0
     written: int = 0
+    overdue: int = 0
     unsettled: int = 0
     due_usd: Decimal = Decimal(0)
     found_usd: Decimal = Decimal(0)
@@ -70,13 +76,16 @@ class Reconciliation:
         self._log_redis = log_redis
         self._log = EventLog(log_redis)
         self._ledger = Ledger(redis, self._log)
+        self._queue = Queue(redis)
+        self._overdue = Overdue(self._log, self._queue, self._ledger)
 
     async def run(self, day: str | None = None, *, write: bool = False) -> Reconciled:
         """Compare all executions that have ended and whose logs still exist.
 
         Args:
             day: Only those that were started on this day (UTC), as 2026-11-24.
-            write: Write the rows that are missing. What is there is never changed.
+            write: Write the rows that are missing, and end what is overdue and nobody's. What is there
+                is never changed.
 
         Raises:
             redis.exceptions.RedisError: Redis cannot be reached.
@@ -84,10 +93,11 @@ class Reconciliation:
         result = Reconciled()
         absent: list[Row] = []
         async for ids in self._executions():
-            for row in await asyncio.gather(*map(self._due, ids)):
-                if row is None or (day is not None and row.day != day):
+            looks = (self._due(each, day, result, write=write) for each in ids)
+            for row in await asyncio.gather(*looks):
+                if row is None:
                     continue
-                found = await self._found(row)
+                found = await self._ledger.find(row)
                 if found is None:
                     absent.append(row)
                 else:
@@ -99,14 +109,14 @@ class Reconciliation:
         """See what became of executions without a row: they may have ended as we looked."""
         deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN
         for row in absent:
-            found = await self._found(row)
+            found = await self._ledger.find(row)
             while (
                 found is None
                 and not await self._redis.exists(job_key(row.execution_id))
                 and asyncio.get_running_loop().time() < deadline
             ):
                 await asyncio.sleep(SETTLED_WITHIN / 50)
-                found = await self._found(row)
+                found = await self._ledger.find(row)
             if found is None and await self._redis.exists(job_key(row.execution_id)):
                 result.unsettled += 1
                 continue
@@ -130,18 +140,29 @@ class Reconciliation:
             if cursor == 0:
                 return
 
-    async def _due(self, execution_id: str) -> Row | None:
-        """Tell what an execution's row should be; ``None``: it has not ended, or is gone."""
+    async def _due(
+        self, execution_id: str, day: str | None, result: Reconciled, *, write: bool
+    ) -> Row | None:
+        """Tell what an execution's row should be; ``None``: it has not ended, or is not asked for."""
         summary = await self._log.describe(execution_id)
+        if summary is None or day not in (None, day_of(summary.terms.created_at)):
+            return None
+        if not summary.last.terminal and await self._lost(execution_id, summary):
+            result.overdue += 1
+            if write:
+                await self._overdue.end(execution_id, summary)
+                summary = await self._log.describe(execution_id)
         if summary is None or not summary.last.terminal:
             return None
         return row_due(execution_id, summary)
 
-    async def _found(self, due: Row) -> Row | None:
-        data: bytes | None = await self._redis.hget(  # type: ignore[misc] # redis-py's own types
-            ledger_key(due.owner, due.day), due.execution_id
+    async def _lost(self, execution_id: str, summary: Summary) -> bool:
+        """Tell whether an execution's limits have passed, and no worker will ever end it."""
+        return (
+            look_in(summary) <= 0
+            and not await self._redis.exists(job_key(execution_id))
+            and not await self._queue.leased(execution_id)
         )
-        return None if data is None else _row.decode(data)
 
 
 def _compare(result: Reconciled, due: Row, found: Row | None) -> None:

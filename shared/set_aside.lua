@@ -1,7 +1,7 @@
 -- Sets rows of the ledger aside, to be compacted: each is at any time in one of the two places.
 --
 -- KEYS[1] the day's rows   KEYS[2] those that are being compacted
--- ARGV[1] execution id, ARGV[2] the next one; and so on
+-- ARGV[1] the field of a row, ARGV[2] the next one; and so on
 --
 -- Answers how many were moved.
 local moved = 0

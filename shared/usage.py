@@ -2,7 +2,7 @@
 
 A day of the ledger is its rows, those that are set aside to be compacted, and the sums of those that were
 (:mod:`shared.compaction`). Rows move from the first to the second, each in one step, so who reads them in
-this order misses none, and knows those that it has seen twice by their ids. Then they are replaced by sums,
+this order misses none, and knows those that it has seen twice by their fields. Then they are replaced by sums,
 all in one step: who finds that the sums have changed meanwhile reads the day again.
 """
 
@@ -172,18 +172,18 @@ class _Seen:
 
     def __init__(self, sums: dict[str, Sum]) -> None:
         self._sums = sums
-        self._ids = set[bytes]()
+        self._fields = set[bytes]()
 
     def add(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Add rows that were not seen yet.
 
         Args:
-            rows: Execution ids, and the row of each.
+            rows: Fields of the hash, and the row of each.
         """
-        for execution_id, data in rows:
-            if execution_id in self._ids:
+        for field, data in rows:
+            if field in self._fields:
                 continue
-            self._ids.add(execution_id)
+            self._fields.add(field)
             row = _row.decode(data)
             found = self._sums.get(row.skill_id)
             if found is None:

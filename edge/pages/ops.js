@@ -154,7 +154,7 @@ function tables({ now, errors, workers, edges, running, recent }) {
     recent.map((row) => {
       const completed = row.outcome === "completed";
       return {
-        key: row.execution_id,
+        key: `${row.execution_id}@${row.created_at}`, // a name may have run twice
         cells: [
           execution(row.execution_id),
           { text: row.outcome, kind: completed ? "good" : "bad", title: completed ? "" : meaning(row.outcome) },

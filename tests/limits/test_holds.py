@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from machpay._endings import CANCELLED
 from machpay._wire import encode_payload
-from shared.credits import Credits
+from shared.credits import Credits, Ended
 from shared.holds import Account, Holds, Placed, Poor, Standing, TooMany, Uncovered
 from shared.jobs import Execute, Queue
 from shared.keys import hold_keys
@@ -228,12 +228,42 @@ async def test_credit_that_ended_is_gone_and_what_ran_on_it_gives_nothing_back(
     for name in ("e1", "e2", "e3"):
         await place(holds, name, "0.2")
     assert await Credits(redis).accounts() == [A]
-    await Credits(redis).end(A)
+    assert (await Credits(redis).end(A, force=True)).done
     assert await Credits(redis).accounts() == []
     await ledger.record(row("e1", "0.1"))
     await holds.release(A, "e2")
     await lapse(redis, "e3")
     assert await stands(holds) == (None, "0", 0)
+
+
+async def test_credit_that_is_reserved_does_not_end(
+    redis: Client, holds: Holds, ledger: Ledger
+) -> None:
+    """Else what runs on it would be paid from a later grant, which it was not reserved from."""
+    credits = Credits(redis)
+    await grant(redis, "1")
+    names = [f"lapsed{number}" for number in range(30)]
+    for name in names:
+        await place(holds, name, "0.01")
+    await place(holds, "free")
+    await place(holds, "e", "0.5")
+    await lapse(redis, *names)
+    for _ in range(2):
+        ended = await credits.end(A)
+        assert ended == Ended(
+            done=False, executions=1, credit=Decimal("0.5"), reserved=Decimal("0.5")
+        )
+        assert await stands(holds) == ("0.5", "0.5", 2)
+        assert await credits.accounts() == [A]
+    await ledger.record(row("e", "0.2"))
+    assert await credits.end(A) == Ended(
+        done=True, executions=0, credit=Decimal("0.8"), reserved=Decimal(0)
+    )
+    assert await stands(holds) == (None, "0", 1)
+    assert (await credits.end(A)).credit is None
+    await grant(redis, "1")  # the old id is free again
+    await ledger.record(row("free", "0"))
+    assert await stands(holds) == ("1", "0", 0)
 
 
 async def test_a_grant_counts_once(redis: Client, holds: Holds) -> None:

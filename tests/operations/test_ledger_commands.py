@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,8 +24,9 @@ from ops.child import Child
 from ops.ledger import add_ledger
 from ops.system import ROOT
 from ops.valkey import EmbeddedValkey
-from shared.keys import ledger_key, log_key
-from shared.ledger import Ledger
+from shared.entry import Mark
+from shared.keys import QUEUE, job_key, lease_key, ledger_key, log_key
+from shared.ledger import Ledger, Row
 from shared.log import EventLog
 from shared.redis import Client, connect
 from shared.terms import Terms, encode_terms
@@ -125,6 +127,51 @@ def test_a_row_that_says_something_else_than_its_log_is_found(
     assert "e2" not in ops("ledger", "check")[1]
 
 
+def test_what_is_overdue_and_lost_its_job_is_ended_and_has_a_row(
+    ops: Command, redis_url: str
+) -> None:
+    """Nobody reads it, so no edge ends it; no worker can."""
+    now = time.time()
+
+    async def fill(redis: Client) -> None:
+        log = EventLog(redis)
+        ages = {"waits": 5, "with-a-job": 60, "never-claimed": 60, "deserted": 5000, "runs": 5000}
+        for name, age in ages.items():
+            terms = Terms(
+                owner="alice",
+                skill_id="words",
+                created_at=int((now - age) * 1000),
+                queue_timeout=30,
+            )
+            await log.start(name, b"{}", encode_terms(terms), ttl=9000)
+        for name in ("deserted", "runs"):
+            claim = encode_payload(Mark("w1", int((now - 4990) * 1000)))
+            await log.append(name, Position(1, 2), [("claim", claim)])
+        await redis.set(job_key("with-a-job"), "a worker has yet to come to it")
+        await redis.set(lease_key("runs"), "w1")
+        await redis.zadd(QUEUE, {"runs": (now + 10) * 1000})
+
+    on(redis_url, fill)
+    code, out, err = ops("ledger", "check")
+    assert (code, out[:12]) == (0, "0 executions")
+    assert err == "2 more are overdue, without a job: --write-missing ends them.\n"
+    assert "0 executions" in ops("ledger", "check", "--write-missing", "--day", "2026-01-01")[1]
+    code, out, err = ops("ledger", "check", "--write-missing")
+    assert (code, err) == (0, "")
+    sums, overdue = out.splitlines()
+    assert sums.startswith("2 executions: 0 USD by their logs, 0 USD by their rows; 0 differ.")
+    assert overdue == "2 were overdue, without a job: they are ended, and have rows."
+    rows: dict[str, str] = {}
+
+    async def read(redis: Client) -> None:
+        for key in await redis.keys(ledger_key("alice", "*")):
+            found = await redis.hgetall(key)  # type: ignore[misc]
+            rows.update({name.decode(): json.loads(row)["outcome"] for name, row in found.items()})
+
+    on(redis_url, read)
+    assert rows == {"never-claimed": "queue_timeout", "deserted": "idle_timeout"}
+
+
 def test_old_days_are_compacted_by_choice(ops: Command, redis_url: str) -> None:
     async def fill(redis: Client) -> None:
         for number in range(3):
@@ -156,10 +203,16 @@ def test_a_redis_that_is_away_is_one_line(ops: Command, monkeypatch: pytest.Monk
 
 
 class Books:
-    """Another system: takes rows by their ids; the connection of one of them hangs."""
+    """Another system: takes rows by their ids; the connection of one of them hangs.
+
+    Those that it refuses get a 422; some find it away, the first time.
+    """
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, bytes]] = []
+        self.refused: list[str] = []
+        self.refuses: set[str] = set()
+        self.away_for: set[str] = set()
         self.hangs_at: int | None = None
         self.hung = threading.Event()
         self.go_on = threading.Event()
@@ -172,6 +225,15 @@ def open_books() -> Iterator[tuple[str, Books]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             row = self.rfile.read(int(self.headers["content-length"]))
+            name = self.headers["idempotency-key"].partition("@")[0]
+            if name in books.away_for:
+                books.away_for.discard(name)
+                return
+            if name in books.refuses:
+                books.refused.append(name)
+                self.send_response(422)
+                self.end_headers()
+                return
             books.taken.append((self.headers["idempotency-key"], row))
             if len(books.taken) == books.hangs_at:
                 books.hung.set()
@@ -195,6 +257,58 @@ def open_books() -> Iterator[tuple[str, Books]]:
         server.server_close()
 
 
+def consume(redis_url: str, url: str, number: int, folder: Path) -> Child:
+    """Start the example's consumer."""
+    command = [sys.executable, "-m", "examples.billing_consumer", "books", "--post", url]
+    return Child(
+        f"consumer.{number}",
+        [*command, "--left-after", "0.3"],
+        log=folder / "consumer.log",
+        environment={"MACHPAY_REDIS_URL": redis_url, "NO_PROXY": "*"},
+        directory=ROOT,
+    )
+
+
+def test_rows_that_are_refused_hold_up_no_others(
+    ops: Command, redis_url: str, tmp_path: Path
+) -> None:
+    """Also not more of them than are read at a time; and they are taken when that is mended."""
+    assert ops("billing", "create", "books")[0] == 0
+    names = [f"e{number}" for number in range(150)]
+
+    async def fill(redis: Client, names: list[str]) -> None:
+        ledger = Ledger(redis, EventLog(redis))
+        for name in names:
+            await ledger.record(
+                Row(
+                    execution_id=name,
+                    owner="alice",
+                    skill_id="words",
+                    created_at=int(OLD.timestamp() * 1000),
+                    outcome="completed",
+                )
+            )
+
+    with open_books() as (url, books):
+        books.away_for, books.refuses = {names[0]}, set(names[1:121])
+        on(redis_url, lambda redis: fill(redis, names))
+        child = consume(redis_url, url, 1, tmp_path)
+        try:
+            wait_until(lambda: len(books.taken) == 30, "the others are taken")
+            wait_until(lambda: books.refused.count(names[120]) > 1, "all refused ones come again")
+            on(redis_url, lambda redis: fill(redis, ["new"]))
+            wait_until(lambda: len(books.taken) == 31, "so is a new one")
+            assert books.taken[-1][0].startswith("new@")
+            says = child.log.read_text()
+            assert f"row {names[1]}@" in says
+            assert "refused with 422: ''; delivered 2 times, it stays pending" in says
+            books.refuses = set()
+            wait_until(lambda: len(books.taken) == 151, "they are taken in the end")
+        finally:
+            child.kill()
+    assert {name.partition("@")[0] for name, _ in books.taken} == {*names, "new"}
+
+
 def test_a_consumer_that_is_killed_loses_nothing(
     ops: Command, redis_url: str, tmp_path: Path
 ) -> None:
@@ -215,14 +329,7 @@ def test_a_consumer_that_is_killed_loses_nothing(
     on(redis_url, fill)
 
     def consumer(number: int, url: str) -> Child:
-        command = [sys.executable, "-m", "examples.billing_consumer", "books", "--post", url]
-        return Child(
-            f"consumer.{number}",
-            [*command, "--left-after", "0.3"],
-            log=tmp_path / "consumer.log",
-            environment={"MACHPAY_REDIS_URL": redis_url, "NO_PROXY": "*"},
-            directory=ROOT,
-        )
+        return consume(redis_url, url, number, tmp_path)
 
     with open_books() as (url, books):
         books.hangs_at = 8
@@ -247,11 +354,12 @@ def test_a_consumer_that_is_killed_loses_nothing(
         finally:
             second.kill()
         ids = [name for name, _ in books.taken]
-        assert sorted(set(ids)) == sorted(f"e{number}" for number in range(20))
+        at = int(OLD.timestamp() * 1000)
+        assert sorted(set(ids)) == sorted(f"e{number}@{at}" for number in range(20))
         # The one that hung came twice: the same row, under the same id.
         assert len(ids) == 21
         assert len(set(books.taken)) == 20
         for name, row in books.taken:
-            assert json.loads(row)["executionId"] == name
+            assert json.loads(row)["executionId"] == name.partition("@")[0]
     assert ops("billing", "trim")[1] == "Removed 13 rows.\n"
     assert ops("billing", "delete", "books")[1].startswith("Deleted, and the stream")

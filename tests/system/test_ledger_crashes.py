@@ -163,6 +163,11 @@ class Ledger:
         found = [self._redis.hget(key, execution_id) for key in keys]
         return [json.loads(row, parse_float=Decimal) for row in found if row is not None]
 
+    def row(self, execution_id: str) -> dict[str, Any]:
+        """The only one that it has."""
+        (row,) = self.rows(execution_id)
+        return row
+
     def job(self, execution_id: str) -> bool:
         """Whether the queue has it."""
         there = self._redis.exists(job_key(execution_id))
@@ -182,7 +187,7 @@ class Ledger:
         """Check that each is in everything once, as its log says; returns ids by outcome."""
         outcomes: dict[str, list[str]] = {}
         for execution_id in ids:
-            ended, (row,) = self.end(execution_id), self.rows(execution_id)
+            ended, row = self.end(execution_id), self.row(execution_id)
             assert ended is not None
             kind, payload = ended
             if kind == "end":
@@ -194,9 +199,10 @@ class Ledger:
             assert not self.job(execution_id)
         listed = [json.loads(each.partition(b" ")[2]) for each in self._redis.lrange(RECENT, 0, -1)]
         fed = [fields[b"id"].decode() for _, fields in self._redis.xrange(BILLING)]
-        for names in ([each["executionId"] for each in listed], fed):
+        runs = {f"{row['executionId']}@{row['createdAt']}" for row in map(self.row, ids)}
+        for names in ([f"{each['executionId']}@{each['createdAt']}" for each in listed], fed):
             assert sorted(names) == sorted(set(names))
-            assert set(names) >= set(ids)
+            assert set(names) >= runs
         # In the pulse, in the list and in the stream are as many as in the ledger: all there are.
         assert len(listed) == len(fed) == self.counted() == self.total()
         found = anyio.run(self._reconcile)
