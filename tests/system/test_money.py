@@ -49,7 +49,7 @@ def agrees(http: httpx.Client, system: System, execution_id: str, tokens: int) -
     cost = BASE + PER_TOKEN * tokens
     assert (info["tokens_used"], info["cost_usd"]) == (tokens, cost)
     assert (kept["tokensUsed"], kept["costUsd"]) == (tokens, cost)
-    assert kept["durationMs"] == info["duration_ms"] > 0
+    assert kept["durationMs"] == info["duration_ms"] >= 0
     return cost
 
 
