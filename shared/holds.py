@@ -1,7 +1,8 @@
 """Holds: what an execution takes of its account's limits and credit before it runs.
 
 A hold is placed before the log of a start begins. Until the job is queued it lapses within
-:data:`UNCONFIRMED` s; from then on, when the execution can't run any more (``enqueue.lua``). The ledger's row
+:data:`UNCONFIRMED` s; from then on, when the execution can't run any more (``enqueue.lua``, which places it
+again should it have lapsed). Starts of the same name share one hold. The ledger's row
 gives it back and takes what the execution cost, in one step (``ledger.lua``). So credit is exact whatever
 dies: what an execution can spend is set aside before it begins, and comes back with its row or by itself.
 """
