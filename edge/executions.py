@@ -159,13 +159,17 @@ class RedisExecutions:
             known = await self._replay_known(execution_id, request)
             if known is not None:
                 return known
-        terms = await self._limits.admit(execution_id, request, terms)
+        admitted = await self._limits.admit(execution_id, request, terms)
         try:
-            return await self._start(execution_id, request, terms)
-        except ApiError as error:
-            if error.code == "execution_not_found":  # the name is another account's
-                await self._limits.dismiss(request.account, execution_id)
+            started = await self._start(execution_id, request, admitted.terms)
+        except (ApiError, Unavailable) as error:
+            # With a name, it can be made again when Redis is back, and goes on with what it holds.
+            if not (request.named and isinstance(error, Unavailable)):
+                await self._limits.dismiss(request.account, execution_id, admitted)
             raise
+        if started.replayed:
+            await self._limits.dismiss(request.account, execution_id, admitted)
+        return started
 
     async def _start(self, execution_id: str, request: StartRequest, terms: Terms) -> Started:
         job = Execute.of(execution_id, request.input, terms)
@@ -185,9 +189,6 @@ class RedisExecutions:
                 )
         except LogError:
             begun = Begun.KNOWN
-        except Unavailable:
-            await self._dismiss(execution_id, request)  # no job of it will ever be queued
-            raise
         finally:
             if begun is not Begun.NEW:
                 self._hub.forget(execution_id)
@@ -200,29 +201,31 @@ class RedisExecutions:
             await self._settle(execution_id)
             return Started(execution_id)
         try:
-            await self._queue_job(job)
+            await self._queue_job(job, request.account)
         except Exception:
             # With a name of its own it can be started again, and is queued then. Else nobody will
             # run it, as far as we know: whatever its job does, its log has ended.
             if not request.named:
-                with suppress(Unavailable):
-                    async with reachable():
-                        await self._log.conclude(execution_id, encode_payload(INTERNAL))
-                    await self._dismiss(execution_id, request)
+                await self._give_up(execution_id)
             raise
         return Started(execution_id)
 
-    async def _dismiss(self, execution_id: str, request: StartRequest) -> None:
-        """Give back the hold of a start that nobody can make again; one with a name lapses by itself."""
-        if self._limits is not None and not request.named:
-            await self._limits.dismiss(request.account, execution_id)
+    async def _give_up(self, execution_id: str) -> None:
+        """End an execution that nobody will run, and write its row; its readers need not wait."""
+        with suppress(Unavailable):
+            async with reachable():
+                await self._log.conclude(execution_id, encode_payload(INTERNAL))
+            await self._settle(execution_id)
 
-    async def _queue_job(self, job: Execute) -> None:
+    async def _queue_job(self, job: Execute, account: str) -> None:
+        counted = self._limits is not None and (await self._limits.of(account)).executions > 0
         try:
             async with reachable():
-                await self._queue.put(job)
+                await self._queue.put(job, counted=counted)
         except Uncovered:
-            raise insufficient_credit("The account's credit has gone to other starts.") from None
+            await self._give_up(job.execution_id)
+            message = "The account's credit has gone to other starts, and this one has ended."
+            raise insufficient_credit(message) from None
 
     async def _repeat(self, request: StartRequest, refused: ApiError) -> Started:
         """Answer a start whose input is wrong: if it was made before, it was not wrong then."""
@@ -249,13 +252,14 @@ class RedisExecutions:
             raise idempotency_mismatch()
         if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
-            await self._queue_job(Execute.of(execution_id, request.input, summary.terms))
+            job = Execute.of(execution_id, request.input, summary.terms)
+            await self._queue_job(job, request.account)
         elif summary.last.position.attempt == 0:
             await self._settle(execution_id)
         return Started(execution_id, replayed=True)
 
     async def _settle(self, execution_id: str) -> None:
-        """Write the ledger's row of an execution that was barred: no job of it will."""
+        """Write the ledger's row of an execution that has ended, as its job would, if it had one."""
         async with reachable():
             await self._ledger.settle(execution_id)
 
@@ -283,6 +287,9 @@ class RedisExecutions:
         with suppress(Unavailable):
             async with reachable():
                 await self._queue.stop(execution_id)
+        # Its job may never have been queued, or wait behind many others.
+        with suppress(Unavailable):
+            await self._settle(execution_id)
 
     async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands."""

@@ -54,6 +54,19 @@ class Bounds(NamedTuple):
         return self.prepaid or any(self[1:])
 
 
+class Admitted(NamedTuple):
+    """A start that was let through.
+
+    Attributes:
+        terms: Its terms, with what is reserved as the most that it may cost.
+        lapses: When the hold that was placed for it lapses, as :meth:`Limits.dismiss` takes it; ``None``
+            when it has none of its own.
+    """
+
+    terms: Terms
+    lapses: int | None = None
+
+
 class Limits:
     """Lets starts through, or refuses them.
 
@@ -104,16 +117,16 @@ class Limits:
         async with reachable():
             return await self._holds.account(name)
 
-    async def admit(self, execution_id: str, request: StartRequest, terms: Terms) -> Terms:
+    async def admit(self, execution_id: str, request: StartRequest, terms: Terms) -> Admitted:
         """Let a start through: it is counted, and has a hold if it needs one.
+
+        It is counted before it is held, whatever its name: were one of two starts of the same name refused
+        after it had placed the hold, the other one, which had found that hold, would run without.
 
         Args:
             execution_id: What it will be.
             request: The start: one that was not made before.
             terms: Its terms. ``max_cost`` is what its caller said.
-
-        Returns:
-            The terms, with what is reserved as the most that it may cost.
 
         Raises:
             ApiError: 402 ``insufficient_credit``, 413 ``input_too_large``, 429 ``too_many_executions``
@@ -124,29 +137,34 @@ class Limits:
         if bounds.input_bytes and len(msgspec.json.encode(request.input)) > bounds.input_bytes:
             message = f"The input is over {bounds.input_bytes} bytes of JSON."
             raise ApiError(413, "input_too_large", message)
-        if bounds.starts_per_minute and not request.named:
+        if bounds.starts_per_minute:
             await self._count(request.account, bounds.starts_per_minute)
-        if not (
-            bounds.prepaid or bounds.executions or (bounds.starts_per_minute and request.named)
-        ):
-            return terms
-        placed = await self._place(execution_id, request, terms, bounds)
-        if bounds.starts_per_minute and request.named and not placed.kept:
-            # Of two starts of the same name at once one is counted, and neither refused for the other.
-            try:
-                await self._count(request.account, bounds.starts_per_minute)
-            except (ApiError, Unavailable):
-                await self.dismiss(request.account, execution_id)
-                raise
+        if not (bounds.prepaid or bounds.executions):
+            return Admitted(terms)
+        wanted, least = self._needs(request, terms)
+        placed = await self._place(execution_id, request, bounds, wanted, least)
         if placed.reserved is None:
-            return terms
-        return structs.replace(terms, prepaid=True, max_cost=placed.reserved or terms.max_cost)
+            return Admitted(terms, placed.lapses)
+        # The hold may be of another start of the same name, that asked for more, or for less.
+        most = placed.reserved if terms.max_cost is None else min(placed.reserved, terms.max_cost)
+        terms = structs.replace(terms, prepaid=True, max_cost=most if wanted else terms.max_cost)
+        return Admitted(terms, placed.lapses)
 
-    async def dismiss(self, account: str, execution_id: str) -> None:
-        """Give back the hold of a start of which nothing came; or it lapses."""
+    async def dismiss(self, account: str, execution_id: str, admitted: Admitted) -> None:
+        """Give back the hold of a start of which nothing came; or it lapses.
+
+        Only one that was placed for this very start, and that nobody else relies on by now.
+
+        Args:
+            account: Its account.
+            execution_id: What it would have been.
+            admitted: As it was let through.
+        """
+        if admitted.lapses is None:
+            return
         with suppress(Unavailable):
             async with reachable(GIVE_BACK_WITHIN):
-                await self._holds.release(account, execution_id)
+                await self._holds.release(account, execution_id, admitted.lapses)
 
     async def _count(self, account: str, per_minute: int) -> None:
         """Count a start, or refuse it.
@@ -170,9 +188,13 @@ class Limits:
         raise ApiError(429, "too_many_starts", message, retry_after=retry_after)
 
     async def _place(
-        self, execution_id: str, request: StartRequest, terms: Terms, bounds: Bounds
+        self,
+        execution_id: str,
+        request: StartRequest,
+        bounds: Bounds,
+        wanted: Decimal,
+        least: Decimal,
     ) -> Placed:
-        wanted, least = self._needs(request, terms)
         try:
             async with reachable():
                 return await self._holds.place(

@@ -5,6 +5,10 @@
 -- ARGV[1] job id   ARGV[2] the job, encoded   ARGV[3] how long the job is kept, in ms
 -- ARGV[4] the most tokens the doorbell keeps
 -- ARGV[5] how long its hold lasts from now on, in ms   ARGV[6] what is reserved for it; '' when nothing is
+-- ARGV[7] 1: it counts among those of its account that run at once
+--
+-- A hold that is not there any more, lapsed or given back, is placed again: nothing that has to have one runs
+-- without. It is for hold.lua to refuse a start for how many run; whoever was let through is not refused here.
 --
 -- Answers 1, or 0 when the job was there, or -1 when it is not queued, since its hold has lapsed and the
 -- credit has gone to others meanwhile. The clock is Redis's: an edge whose clock is an hour ahead must not
@@ -26,10 +30,9 @@ if not held and amount ~= '' then
     redis.call('HINCRBY', KEYS[5], 'balance', '-' .. amount)
     redis.call('HINCRBY', KEYS[5], 'reserved', amount)
     redis.call('HSET', KEYS[7], ARGV[1], amount)
-    held = true
   end
 end
-if held then
+if held or ARGV[7] == '1' then
   redis.call('ZADD', KEYS[6], string.format('%.0f', now + ARGV[5]), ARGV[1])
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])

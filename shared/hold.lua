@@ -10,9 +10,10 @@
 --
 -- Amounts are decimal strings of 1e-9 USD: a Lua number would lose digits. Answers {status, what is
 -- reserved for it or '' when its account has no credit, the credit that is left or '', how many run, all
--- that is reserved}:
+-- that is reserved, for HELD the ms when it lapses}:
 --   HELD  it has a hold now
---   KEPT  it had one already; nothing is counted or reserved a second time
+--   KEPT  it had one already; nothing is counted or reserved a second time. It lapses at another ms then
+--         than whoever placed it was told, who so can't give it back any more (release.lua)
 --   FULL  as many run as may
 --   POOR  the credit does not suffice
 local account, holds, reserved, id = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
@@ -34,24 +35,21 @@ for _, one in ipairs(lapsed) do
   redis.call('ZREM', holds, one)
 end
 
-local function answer(status, amount)
+local function answer(status, amount, lapses)
   local balance, sum = unpack(redis.call('HMGET', account, 'balance', 'reserved'))
   local running = redis.call('ZCOUNT', holds, '(' .. plain(now), '+inf')
-  return {status, amount, balance or '', running, sum or '0'}
+  return {status, amount, balance or '', running, sum or '0', lapses or 0}
 end
 
 if id == '' then
   return answer('KEPT', '')
 end
 local until_ms, lapses = redis.call('ZSCORE', holds, id), now + ARGV[2]
+local most, balance, amount = tonumber(ARGV[3]), redis.call('HGET', account, 'balance'), ''
 if until_ms then
-  if tonumber(until_ms) < lapses then
-    redis.call('ZADD', holds, plain(lapses), id)
-  end
-  return answer('KEPT', redis.call('HGET', reserved, id) or '')
-end
-local most = tonumber(ARGV[3])
-if most > 0 and redis.call('ZCOUNT', holds, '(' .. plain(now), '+inf') >= most then
+  lapses = math.max(lapses + 1, tonumber(until_ms))
+  amount = redis.call('HGET', reserved, id) or ''
+elseif most > 0 and redis.call('ZCOUNT', holds, '(' .. plain(now), '+inf') >= most then
   return answer('FULL', '')
 end
 
@@ -63,8 +61,8 @@ local function less(a, b)
   return a < b
 end
 
-local balance, amount = redis.call('HGET', account, 'balance'), ''
-if balance then
+-- A hold without an amount is of a start that could cost nothing, or of before there was credit.
+if balance and amount == '' then
   local left = string.sub(balance, 1, 1) == '-' and '0' or balance
   amount = ARGV[4]
   if less(left, amount) then
@@ -80,4 +78,4 @@ if balance then
   end
 end
 redis.call('ZADD', holds, plain(lapses), id)
-return answer('HELD', amount)
+return answer(until_ms and 'KEPT' or 'HELD', amount, not until_ms and lapses)

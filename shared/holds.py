@@ -1,7 +1,8 @@
 """Holds: what an execution takes of its account's limits and credit before it runs.
 
 A hold is placed before the log of a start begins. Until the job is queued it lapses within
-:data:`UNCONFIRMED` s; from then on, when the execution can't run any more (``enqueue.lua``). The ledger's row
+:data:`UNCONFIRMED` s; from then on, when the execution can't run any more (``enqueue.lua``, which places it
+again should it have lapsed). Starts of the same name share one hold. The ledger's row
 gives it back and takes what the execution cost, in one step (``ledger.lua``). So credit is exact whatever
 dies: what an execution can spend is set aside before it begins, and comes back with its row or by itself.
 """
@@ -64,11 +65,12 @@ class Placed(NamedTuple):
 
     Attributes:
         reserved: What is reserved for the execution, in USD; ``None`` when its account is not prepaid.
-        kept: It was there already: another start of the same name is on its way.
+        lapses: When it lapses, in ms since the epoch, by Redis's clock; ``None`` when it was there
+            already: another start of the same name is on its way.
     """
 
     reserved: Decimal | None
-    kept: bool
+    lapses: int | None
 
 
 class Account(NamedTuple):
@@ -135,7 +137,7 @@ class Holds:
             TooMany: As many run as may.
             Poor: The credit does not suffice.
         """
-        status, amount, balance, *_ = await self._hold(
+        status, amount, balance, *_, lapses = await self._hold(
             hold_keys(account),
             [
                 *(execution_id, int(UNCONFIRMED * 1000), most),
@@ -146,15 +148,22 @@ class Holds:
             raise TooMany
         if status == b"POOR":
             raise Poor(to_usd(int(balance)))
-        return Placed(to_usd(int(amount)) if amount else None, status == b"KEPT")
+        return Placed(to_usd(int(amount)) if amount else None, lapses or None)
 
-    async def release(self, account: str, execution_id: str) -> None:
-        """Give back the hold of an execution that will never run."""
-        await self._release(hold_keys(account), [execution_id])
+    async def release(self, account: str, execution_id: str, lapses: int) -> None:
+        """Give back a hold of which nothing came, unless somebody else relies on it by now.
+
+        Args:
+            account: Its account.
+            execution_id: The execution.
+            lapses: As :attr:`Placed.lapses` told who placed it. A hold that another start of the same
+                name has kept since, or whose job is queued, lapses at another time, and stays.
+        """
+        await self._release(hold_keys(account), [execution_id, lapses])
 
     async def account(self, account: str) -> Account:
         """Tell how an account stands, once what lapsed is given back."""
-        _, _, balance, running, reserved = await self._hold(
+        _, _, balance, running, reserved, _ = await self._hold(
             hold_keys(account), ["", 0, 0, 0, 0, GIVEN_BACK]
         )
         credit = to_usd(int(balance)) if balance else None

@@ -104,8 +104,15 @@ class Queue:
         self._stop = load_script(redis, "shared", "stop.lua")
         self._depth = load_script(redis, "shared", "depth.lua")
 
-    async def put(self, job: Execute) -> bool:
+    async def put(self, job: Execute, *, counted: bool = False) -> bool:
         """Queue an execution, and confirm its hold; safe to repeat when the answer was lost.
+
+        A hold that it should have and has not, since it lapsed, is placed again.
+
+        Args:
+            job: The execution.
+            counted: It counts among those of its account that run at once, as one that is paid from
+                credit always does.
 
         Returns:
             False when it was queued already.
@@ -135,6 +142,7 @@ class Queue:
                 BELL_TOKENS,
                 int((terms.longest + RUNNING_MARGIN) * 1000),
                 _reserved(terms),
+                int(counted or terms.prepaid),
             ],
         )
         if added < 0:

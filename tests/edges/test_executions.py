@@ -85,7 +85,7 @@ async def test_a_start_whose_request_is_cancelled_is_whole(
     put, reached = edge.queue.put, asyncio.Event()
     go_on = asyncio.Event()
 
-    async def slow_put(job: Execute) -> bool:
+    async def slow_put(job: Execute, **_: object) -> bool:
         reached.set()
         await go_on.wait()
         return await put(job)
@@ -109,7 +109,7 @@ async def test_a_start_whose_request_is_cancelled_is_whole(
 async def test_a_log_whose_job_could_not_be_queued_ends(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(job: Execute) -> bool:
+    async def refuse(job: Execute, **_: object) -> bool:
         raise RedisConnectionError("refused")
 
     monkeypatch.setattr(edge.queue, "put", refuse)

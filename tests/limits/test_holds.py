@@ -67,6 +67,11 @@ async def stands(holds: Holds) -> tuple[str | None, str, int]:
     return credit, f"{found.reserved:f}", found.running
 
 
+async def give_back(holds: Holds, execution_id: str, placed: Placed) -> None:
+    assert placed.lapses is not None
+    await holds.release(A, execution_id, placed.lapses)
+
+
 async def lapse(redis: Client, *names: str) -> None:
     for name in names:
         await redis.zadd(hold_keys(A)[1], {name: 1})
@@ -76,8 +81,8 @@ async def test_what_is_reserved_comes_back_but_for_the_cost(
     redis: Client, holds: Holds, ledger: Ledger
 ) -> None:
     await grant(redis, "10")
-    assert await place(holds, "e1", "2.5") == Placed(Decimal("2.5"), kept=False)
-    assert await place(holds, "e2", "0.000000001") == Placed(LEAST, kept=False)
+    assert (await place(holds, "e1", "2.5")).reserved == Decimal("2.5")
+    assert (await place(holds, "e2", "0.000000001")).reserved == LEAST
     assert await stands(holds) == ("7.499999999", "2.500000001", 2)
     await Queue(redis).put(job("e1", "2.5"))
     await ledger.record(row("e1", "0.123456789"))
@@ -103,7 +108,7 @@ async def test_amounts_past_what_a_double_holds_are_exact(
 async def test_a_hold_is_placed_once_for_each_execution(redis: Client, holds: Holds) -> None:
     await grant(redis, "1")
     await place(holds, "e", "0.4", most=1)
-    assert await place(holds, "e", "0.9", most=1) == Placed(Decimal("0.4"), kept=True)
+    assert await place(holds, "e", "0.9", most=1) == Placed(Decimal("0.4"), None)
     assert await stands(holds) == ("0.6", "0.4", 1)
 
 
@@ -184,11 +189,11 @@ async def test_a_job_whose_hold_has_lapsed_takes_it_again_or_is_not_queued(
     await grant(redis, "1")
     await place(holds, "e", "0.6")
     await lapse(redis, "e")
-    await place(holds, "other", "0.5")
+    other = await place(holds, "other", "0.5")
     with pytest.raises(Uncovered):
         await Queue(redis).put(job("e", "0.6"))
     assert await stands(holds) == ("0.5", "0.5", 1)
-    await holds.release(A, "other")
+    await give_back(holds, "other", other)
     assert await Queue(redis).put(job("e", "0.6"))
     assert await stands(holds) == ("0.4", "0.6", 1)
 
@@ -215,23 +220,40 @@ async def test_what_was_started_without_credit_is_not_paid_from_it(
 
 async def test_a_start_of_which_nothing_came_gives_back(redis: Client, holds: Holds) -> None:
     await grant(redis, "1")
-    await place(holds, "e", "0.6")
+    placed = await place(holds, "e", "0.6")
     for _ in range(2):
-        await holds.release(A, "e")
+        await give_back(holds, "e", placed)
     assert await stands(holds) == ("1", "0", 0)
+
+
+@pytest.mark.parametrize("how", ["kept", "queued", "placed again"])
+async def test_a_hold_that_others_rely_on_is_not_given_back(
+    redis: Client, holds: Holds, how: str
+) -> None:
+    await grant(redis, "1")
+    placed = await place(holds, "e", "0.6")
+    if how == "kept":
+        assert (await place(holds, "e", "0.6")).lapses is None
+    elif how == "queued":
+        await Queue(redis).put(job("e", "0.6"))
+    else:
+        await lapse(redis, "e")
+        await holds.account(A)
+        await Queue(redis).put(job("e", "0.6"))
+    await give_back(holds, "e", placed)
+    assert await stands(holds) == ("0.4", "0.6", 1)
 
 
 async def test_credit_that_ended_is_gone_and_what_ran_on_it_gives_nothing_back(
     redis: Client, holds: Holds, ledger: Ledger
 ) -> None:
     await grant(redis, "1")
-    for name in ("e1", "e2", "e3"):
-        await place(holds, name, "0.2")
+    _, second, _ = [await place(holds, name, "0.2") for name in ("e1", "e2", "e3")]
     assert await Credits(redis).accounts() == [A]
     assert (await Credits(redis).end(A, force=True)).done
     assert await Credits(redis).accounts() == []
     await ledger.record(row("e1", "0.1"))
-    await holds.release(A, "e2")
+    await give_back(holds, "e2", second)
     await lapse(redis, "e3")
     assert await stands(holds) == (None, "0", 0)
 
