@@ -178,6 +178,20 @@ def test_dev_starts_where_there_are_api_keys(where: str, tmp_path: Path):
     assert 'stream -H "Authorization: Bearer $MACHPAY_API_KEY" -d' in seen
 
 
+def test_help_names_each_command_and_where_its_settings_are():
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout
+    assert "MACHPAY_REDIS_URL" in said
+    for command in ("dev", "demo", "valkey", "keys", "credits", "limits", "ledger", "billing"):
+        assert re.search(rf"^    {command}  +\w+,? \w+", said, re.MULTILINE), command
+
+
 async def make_a_key(url: str) -> None:
     async with connect(url) as redis:
         await Keyring(redis).create("acme")
