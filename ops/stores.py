@@ -56,14 +56,17 @@ def on_stores(work: Work) -> Callable[[argparse.Namespace], int]:
             remark(str(error))
             return 1
         places = dict.fromkeys((place_of(settings.redis_url), place_of(settings.logs_url)))
-        where = f"{' and '.join(places)}{_hint()}"
+        named = (
+            "MACHPAY_REDIS_URL" if len(places) == 1 else "MACHPAY_REDIS_URL, MACHPAY_LOG_REDIS_URL"
+        )
+        where = f"{' and '.join(places)}{_hint() or f' ({named})'}"
         try:
             return asyncio.run(_connected(settings, work, options))
         except (FeedError, Refused) as error:
             remark(str(error))
         except (RedisError, OSError) as error:
             why = str(error).rstrip(".") or "it did not answer in time"
-            remark(f"{where} can't do this: {why}.")
+            remark(f"Can't do this in {where}: {why}.")
         except msgspec.MsgspecError as error:
             remark(f"What is in {where} can't be read: {error}.")
         return 1

@@ -187,7 +187,8 @@ def test_help_names_each_command_and_where_its_settings_are():
         check=True,
     )
     said = done.stdout
-    assert "MACHPAY_REDIS_URL" in said
+    assert "credits, keys, ledger and limits work on the Redis of the deployment" in said
+    assert "No .env is read" in said
     for command in ("dev", "demo", "valkey", "keys", "credits", "limits", "ledger", "billing"):
         assert re.search(rf"^    {command}  +\w+,? \w+", said, re.MULTILINE), command
 
