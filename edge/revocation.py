@@ -10,12 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from edge.door import Door
 from edge.reach import reachable
 from machpay.serve.callers import Caller, noted_caller
-from machpay.serve.executions import Unavailable
 from machpay.serve.streams import Streams
 from shared.accounts import Accounts
 from shared.keyring import Keyring
@@ -64,7 +61,7 @@ class Revocation:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 await self.look()
-            except (Unavailable, RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may do better
                 outage.goes_on(error.__cause__ or error)
             else:
                 outage.is_over()
@@ -73,7 +70,7 @@ class Revocation:
         """Look once.
 
         Raises:
-            Unavailable: Redis can't be asked.
+            machpay.serve.executions.Unavailable: Redis can't be asked.
         """
         if not self._door.is_closed:
             return  # there are no keys: nothing was opened with one, or needed to be

@@ -1,4 +1,4 @@
-"""``python -m ops dev|demo|valkey|keys|billing|ledger|docs|openapi|screenshots``: the operator's commands."""
+"""``python -m ops``: the operator's commands, those that run things and those that look into Redis."""
 
 import argparse
 import io
@@ -23,10 +23,25 @@ from ops.valkey import EmbeddedValkey, ValkeyError
 
 _DEFAULT_REDIS_PORT: Final = 6379
 
+_ABOUT: Final = """\
+Run MachPay Streams on this machine, and look after a deployment.
+
+billing, credits, keys, ledger and limits work on the Redis of the deployment: set MACHPAY_REDIS_URL (and
+MACHPAY_LOG_REDIS_URL, where edges and workers have it) to what its edges use. No .env is read.
+"""
+_MORE: Final = "python -m ops COMMAND --help says more about each; docs/index.md lists the pages."
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m ops",
+        description=_ABOUT,
+        epilog=_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, title="commands", metavar="COMMAND"
+    )
     develop = commands.add_parser("dev", help="run Valkey, an edge and two workers until Ctrl-C")
     develop.add_argument(
         "--directory", type=Path, help="where to keep data and logs; default: .machpay"
@@ -42,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add_keys(commands)
     add_billing(commands)
     add_ledger(commands)
+    add_credits(commands)
+    add_limits(commands)
     docs = commands.add_parser("docs", help="build docs/ into a site, or fail on a dead link")
     docs.add_argument(
         "--output", type=Path, default=SITE, help="where to; default: %(default)s of the checkout"
@@ -51,8 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("openapi", help="write docs/openapi.json, the HTTP API's description")
     commands.add_parser("screenshots", help="take the README's pictures of the pages")
-    add_credits(commands)
-    add_limits(commands)
     return parser
 
 

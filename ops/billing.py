@@ -18,7 +18,7 @@ def add_billing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         commands: Where to. What is chosen there has ``run``: call it with the parsed options.
     """
     billing = commands.add_parser(
-        "billing", help="the stream of new rows of the ledger, for other systems"
+        "billing", help="let other systems read new rows of the ledger, as a stream"
     )
     verbs = billing.add_subparsers(dest="verb", required=True)
     create = verbs.add_parser("create", help="make a consumer group, and the stream if need be")

@@ -72,14 +72,18 @@ def _greeting(system: System) -> str:
     redis = "your MACHPAY_REDIS_URL"  # not the URL itself: it may hold a password
     if system.valkey is not None:
         redis = f"{system.redis_url}  (embedded Valkey, data in {system.directory}/valkey)"
+    key = "" if skills is not None else ' -H "Authorization: Bearer $MACHPAY_API_KEY"'
+    example = f"{system.url}/v1/skills/{skills[0] if skills else 'SKILL'}/stream"
     facts = {
         "URL": styled(system.url, "bold"),
         **_pages(system.url),
-        "skills": ", ".join(skills),
+        "skills": "listed to who has an API key" if skills is None else ", ".join(skills),
         "Redis": redis,
         "logs": f"{system.directory}/logs/",
-        "try": f"curl -N {system.url}/v1/skills/{skills[0]}/stream -d '{prompt}'",
+        "try": f"curl -N {example}{key} -d '{prompt}'",
     }
+    if skills is None:
+        facts["keys"] = "there are API keys: every request needs one"
     return (
         f"\n{styled('MachPay Streams is running.', 'green')}\n\n{rows(facts)}\n\nCtrl-C stops it.\n"
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from ops.stores import Refused, Stores, on_stores, remark, say_json
 from ops.terminal import say, styled
-from shared.keyring import Key, Keyring
+from shared.keyring import SHORTEST_DIGEST, Key, Keyring
 
 _COLUMNS: Final = ("ID", "ACCOUNT", "ROLE", "CREATED", "NAME")
 
@@ -19,7 +19,7 @@ def add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     Args:
         commands: Where to. What is chosen there has ``run``: call it with the parsed options.
     """
-    keys = commands.add_parser("keys", help="make, list and revoke API keys, in MACHPAY_REDIS_URL")
+    keys = commands.add_parser("keys", help="create, list and revoke API keys")
     verbs = keys.add_subparsers(dest="verb", required=True)
     create = verbs.add_parser("create", help="make a key; it is shown once, alone on stdout")
     create.add_argument("--account", required=True, help="whose it is: A-Z a-z 0-9 . _ -")
@@ -50,20 +50,29 @@ async def _create(stores: Stores, options: argparse.Namespace) -> int:
     if options.json:
         say_json({"key": shown, **msgspec.to_builtins(key)})
         return 0
-    remark(f"Key {key.id} of account {key.account} ({_role(key)}). It is shown only now: keep it.")
+    remark(f"Key {key.id} of account {key.account} ({_role(key)}), made in {stores.place}.")
+    remark("It is shown only now: keep it.")
     say(shown)
     return 0
 
 
 async def _list(stores: Stores, options: argparse.Namespace) -> int:
-    keys = await Keyring(stores.queue).keys(options.account)
+    keyring = Keyring(stores.queue)
+    keys = await keyring.keys(options.account)
+    for digest in await keyring.damaged():
+        remark(
+            f"The record of a key is damaged, and lets nobody in: `python -m ops keys revoke "
+            f"{digest[:SHORTEST_DIGEST]}` takes it away."
+        )
     if options.json:
         say_json(keys)
     elif keys:
         _print_table(keys)
     else:
         whose = f" of account {options.account}" if options.account else ""
-        remark(f"There are no keys{whose} in Redis; edges may have some in MACHPAY_API_KEYS.")
+        remark(
+            f"There are no keys{whose} in {stores.place}; edges may have some in MACHPAY_API_KEYS."
+        )
     return 0
 
 
@@ -77,7 +86,7 @@ async def _revoke(stores: Stores, options: argparse.Namespace) -> int:
         say_json(key)
         return 0
     say(
-        f"Revoked {key.id} of account {key.account}: the next request with it is refused, and what "
+        f"Revoked {key.id} of account {key.account or '?'}: the next request with it is refused, and what "
         "streams with it ends within a minute."
     )
     if not await keyring.keys():

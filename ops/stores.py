@@ -7,7 +7,9 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from redis.exceptions import RedisError
 
 from machpay._wire import encode_payload
@@ -23,10 +25,12 @@ class Stores(NamedTuple):
     Attributes:
         queue: The queue's Redis.
         logs: The logs' Redis.
+        place: Where the first of them is, for people.
     """
 
     queue: Client
     logs: Client
+    place: str
 
 
 Work: TypeAlias = Callable[[Stores, argparse.Namespace], Awaitable[int]]
@@ -47,23 +51,57 @@ def on_stores(work: Work) -> Callable[[argparse.Namespace], int]:
 
     def run(options: argparse.Namespace) -> int:
         try:
-            return asyncio.run(_connected(Settings.from_environ(os.environ), work, options))
-        except (FeedError, Refused, SettingsError) as error:
+            settings = Settings.from_environ(os.environ)
+        except SettingsError as error:
+            remark(str(error))
+            return 1
+        places = dict.fromkeys((place_of(settings.redis_url), place_of(settings.logs_url)))
+        named = (
+            "MACHPAY_REDIS_URL" if len(places) == 1 else "MACHPAY_REDIS_URL, MACHPAY_LOG_REDIS_URL"
+        )
+        where = f"{' and '.join(places)}{_hint() or f' ({named})'}"
+        try:
+            return asyncio.run(_connected(settings, work, options))
+        except (FeedError, Refused) as error:
             remark(str(error))
         except (RedisError, OSError) as error:
             why = str(error).rstrip(".") or "it did not answer in time"
-            remark(f"Redis (MACHPAY_REDIS_URL, MACHPAY_LOG_REDIS_URL) can't do this: {why}.")
+            remark(f"Can't do this in {where}: {why}.")
+        except msgspec.MsgspecError as error:
+            remark(f"What is in {where} can't be read: {error}.")
         return 1
 
     return run
 
 
+def place_of(url: str) -> str:
+    """Say where a Redis is, without its password: ``the Redis at 127.0.0.1:6379/0``.
+
+    Args:
+        url: Its URL, as the settings take it.
+    """
+    parts = urlsplit(url)
+    database = dict(parse_qsl(parts.query)).get("db", "")
+    if parts.scheme == "unix":
+        return f"the Redis at {parts.path}, database {database or '0'}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"the Redis at {host}:{parts.port or 6379}/{database or parts.path.strip('/') or '0'}"
+
+
+def _hint() -> str:
+    """Say what people miss who have set nothing."""
+    if os.environ.get("MACHPAY_REDIS_URL", "").strip():
+        return ""
+    return " (set MACHPAY_REDIS_URL: `make dev` prints its own; .env is not read here)"
+
+
 async def _connected(settings: Settings, work: Work, options: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
-        stores = Stores(connect(settings.redis_url), connect(settings.logs_url))
-        for client in stores:
+        clients = connect(settings.redis_url), connect(settings.logs_url)
+        for client in clients:
             stack.push_async_callback(client.aclose)
-        return await work(stores, options)
+        place = f"{place_of(settings.redis_url)}{_hint()}"
+        return await work(Stores(*clients, place), options)
 
 
 def remark(text: str) -> None:

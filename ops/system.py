@@ -145,13 +145,15 @@ class System:
         self.children[name] = child
         return child
 
-    def skills(self) -> list[str]:
-        """List the ids of the skills that workers announced.
+    def skills(self) -> list[str] | None:
+        """List the ids of the skills that workers announced; ``None``: the edge wants an API key first.
 
         Raises:
             httpx.HTTPError: The edge does not answer.
         """
         answer = httpx.get(f"{self.url}/v1/skills", timeout=5, trust_env=False)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            return None
         return [skill["id"] for skill in answer.raise_for_status().json()["skills"]]
 
     def check(self) -> None:

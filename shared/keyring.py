@@ -47,7 +47,30 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Annotated[int, Meta(ge=0)] = 0
 
 
-_decode: Final = msgspec.json.Decoder(Key).decode
+SHORTEST_DIGEST: Final = 12
+"""So much of a damaged record's digest names it."""
+
+_parse: Final = msgspec.json.Decoder(Key).decode
+
+
+def _decode(record: bytes) -> Key | None:
+    """Read a record; ``None``: it is damaged, or of a release that we don't know."""
+    try:
+        return _parse(record)
+    except (ValueError, RecursionError):  # UnicodeDecodeError, too
+        return None
+
+
+def _salvage(digest: str, record: bytes) -> Key:
+    """Make of a damaged record what can be told of it: its digest's beginning, perhaps its account."""
+    try:
+        account = msgspec.json.decode(record)["account"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        account = ""
+    return Key(
+        id=digest[:SHORTEST_DIGEST],
+        account=account if isinstance(account, str) and ACCOUNT.fullmatch(account) else "",
+    )
 
 
 class Keyring:
@@ -104,30 +127,54 @@ class Keyring:
         Raises:
             redis.exceptions.RedisError: Redis can't be reached.
         """
-        found = [key for key in (await self._all()).values() if account in ("", key.account)]
+        keys = [_decode(record) for record in (await self._all()).values()]
+        found = [key for key in keys if key is not None and account in ("", key.account)]
         return sorted(found, key=lambda key: (key.created_at, key.id))
+
+    async def damaged(self) -> list[str]:
+        """List the digests, in hexadecimal, of keys whose records can't be read: nobody is let in by them.
+
+        Raises:
+            redis.exceptions.RedisError: Redis can't be reached.
+        """
+        return sorted(digest for digest, one in (await self._all()).items() if _decode(one) is None)
 
     async def revoke(self, named: str) -> Key | None:
         """Take a key away: the next request with it is refused.
 
         Args:
-            named: Its id; or the key itself, for who found it where it should not be.
+            named: Its id; or the key itself, for who found it where it should not be; or, of one
+                whose record is damaged, :data:`SHORTEST_DIGEST` characters or more of its digest.
 
         Returns:
-            What was kept of it; ``None`` if there is no such key.
+            What was kept of it; ``None`` if there is no such key. A damaged one's id is the beginning of
+            its digest, and its account may be empty: then what that account's keys are counted as
+            stays one too high.
 
         Raises:
             redis.exceptions.RedisError: Redis can't be reached.
         """
-        shown = digest_of(named).hex() if is_key(named) else ""
-        for digest, key in (await self._all()).items():
-            if shown == digest or key.id == named:
-                await self._change([API_KEYS, KEYED_ACCOUNTS], [digest, key.account, ""])
-                return key
+        found = await self._named(named)
+        if found is None:
+            return None
+        digest, record = found
+        key = _decode(record) or _salvage(digest, record)
+        changed = await self._change([API_KEYS, KEYED_ACCOUNTS], [digest, key.account, ""])
+        return key if changed else None
+
+    async def _named(self, named: str) -> tuple[str, bytes] | None:
+        if is_key(named):
+            digest = digest_of(named).hex()
+            record = await self._redis.hget(API_KEYS, digest)  # type: ignore[misc]
+            return None if record is None else (digest, record)
+        for digest, record in (await self._all()).items():
+            key = _decode(record)
+            if key.id == named if key else _begins(digest, named):
+                return digest, record
         return None
 
     async def find(self, digest: str) -> Key | None:
-        """Find what is kept of a key; ``None``: it is none of ours, or not any more.
+        """Find what is kept of a key; ``None``: it is none of ours, not any more, or damaged.
 
         Args:
             digest: The key's, as :func:`shared.accounts.digest_of` has it, in hexadecimal.
@@ -175,19 +222,23 @@ class Keyring:
         Raises:
             redis.exceptions.RedisError: Redis can't be reached.
         """
-        return bool(await self._redis.exists(KEYED_ACCOUNTS))
+        return bool(await self._redis.exists(API_KEYS, KEYED_ACCOUNTS))
 
-    async def _all(self) -> dict[str, Key]:
-        """Read all keys, each by its digest."""
+    async def _all(self) -> dict[str, bytes]:
+        """Read all records, each by its digest."""
         found = {}
         async for digest, record in self._redis.hscan_iter(API_KEYS, count=_AT_ONCE):
-            found[digest.decode()] = _decode(record)
+            found[digest.decode(errors="backslashreplace")] = record
         return found
 
 
 def is_key(text: str) -> bool:
     """Tell whether a text has the form of a key that the keyring made."""
     return _KEY.fullmatch(text) is not None
+
+
+def _begins(digest: str, named: str) -> bool:
+    return len(named) >= SHORTEST_DIGEST and digest.startswith(named)
 
 
 def _random(size: int) -> str:

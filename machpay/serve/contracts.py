@@ -1,9 +1,10 @@
 """Holding inputs against what skills say they take, before anything is queued or billed.
 
 Validators are jsonschema-rs': patterns are matched in linear time, and a recursive schema is applied to
-a value once, so that nobody's input holds up the process. *That* an input is wrong is all they are asked;
-*what* is wrong is found by :mod:`machpay.serve.faults`, since their own search for errors takes time
-without bounds (a minute, for a tagged union 16 levels deep).
+a value once, so that nobody's input holds up the process; ``uniqueItems`` is our own
+(:mod:`machpay.serve.unique`). *That* an input is wrong is all they are asked; *what* is wrong is found by
+:mod:`machpay.serve.faults`, since their own search for errors takes time without bounds (a minute, for a
+tagged union 16 levels deep).
 """
 
 import logging
@@ -17,13 +18,18 @@ import msgspec
 from machpay._contract import Schema
 from machpay.serve.executions import ApiError, StartRequest
 from machpay.serve.faults import explain
+from machpay.serve.unique import Uniqueness
 
 logger: Final = logging.getLogger("machpay.serve")
 
 KEPT: Final = 256
 """How many validators a process keeps ready; a schema of 64 KiB takes about 1 MiB."""
 
-_LINEAR: Final = jsonschema_rs.RegexOptions(size_limit=2 << 20, dfa_size_limit=1 << 20)
+_OPTIONS: Final[dict[str, Any]] = {
+    "pattern_options": jsonschema_rs.RegexOptions(size_limit=2 << 20, dfa_size_limit=1 << 20),
+    "validate_formats": True,
+    "offline": True,
+}
 
 
 class Contract:
@@ -40,11 +46,11 @@ class Contract:
     """
 
     def __init__(self, schema: Schema) -> None:
+        self._uniqueness = Uniqueness()
+        self._options = {**_OPTIONS, "keywords": {"uniqueItems": self._uniqueness.keyword()}}
         self.schema: Schema = {key: value for key, value in schema.items() if key != "$id"}
         try:
-            self._whole = jsonschema_rs.Draft202012Validator(
-                self.schema, pattern_options=_LINEAR, validate_formats=True, offline=True
-            )
+            self._whole = jsonschema_rs.Draft202012Validator(self.schema, **self._options)
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise ValueError(_first_line(error)) from None
         self._parts: jsonschema_rs.ValidatorMap | None = None
@@ -55,15 +61,15 @@ class Contract:
         Raises:
             UnicodeEncodeError: It has half of a surrogate pair in it.
         """
+        self._uniqueness.begin()
         return self._whole.is_valid(value)
 
     def takes_at(self, pointer: str, value: Any) -> bool:
         """Tell whether a value is what the schema at a JSON pointer says."""
         if self._parts is None:
             # Only for inputs that are wrong.
-            self._parts = jsonschema_rs.validator_map_for(
-                self.schema, pattern_options=_LINEAR, validate_formats=True, offline=True
-            )
+            self._parts = jsonschema_rs.validator_map_for(self.schema, **self._options)
+        self._uniqueness.begin()
         part = self._parts.get(pointer)
         return part is None or part.is_valid(value)
 
@@ -74,9 +80,8 @@ class Contract:
             keyword: ``type``, ``minimum``, ``pattern``, ...
             expected: What the schema has there.
         """
-        return jsonschema_rs.Draft202012Validator(
-            {keyword: expected}, pattern_options=_LINEAR, validate_formats=True, offline=True
-        ).is_valid
+        self._uniqueness.begin()
+        return jsonschema_rs.Draft202012Validator({keyword: expected}, **self._options).is_valid
 
 
 def refusal(request: StartRequest) -> ApiError | None:

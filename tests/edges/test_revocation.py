@@ -10,6 +10,7 @@ from machpay.serve.executions import Unavailable
 from machpay.serve.streams import OpenStream, Streams
 from shared.accounts import Accounts, digest_of
 from shared.keyring import Keyring
+from shared.keys import KEYED_ACCOUNTS
 from shared.redis import Client, connect
 from tests.waiting import until
 
@@ -84,4 +85,25 @@ async def test_without_keys_or_without_redis_no_stream_ends(valkey_client: Clien
     await away.aclose()
     for one in (stream, gone):
         assert one._timer is None
+        one.close()
+
+
+async def test_a_look_that_fails_for_whatever_reason_is_not_the_last(
+    valkey_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(edge.revocation, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(edge.revocation, "SPREAD", 0.0)
+    ring, streams = Keyring(valkey_client), Streams()
+    shown, kept = await ring.create("carol")
+    await valkey_client.hset(KEYED_ACCOUNTS, "erin", "no number")  # type: ignore[misc]
+    caller = Caller(account="carol", key=digest_of(shown).hex(), credential=True)
+    keyed, lent = opened(streams, caller), opened(streams, by_token("erin"))
+    revocation = Revocation(streams, Accounts(""), ring, Door(ring, closed=True))
+    async with revocation.running():
+        await until(lambda: "no number" in caplog.text, "it says what is wrong")
+        await ring.revoke(kept.id)
+        await valkey_client.hset(KEYED_ACCOUNTS, "erin", "1")  # type: ignore[misc]
+        await until(lambda: keyed.came, "what was revoked goes all the same")
+    assert not lent.came
+    for one in (keyed, lent):
         one.close()

@@ -39,6 +39,10 @@ async def test_a_key_is_found_until_it_is_revoked(redis: Client) -> None:
     assert await ring.without(["acme"]) == {"acme"}
     # Having none left must not open the doors.
     assert await ring.was_used()
+    # A count that was lost opens nothing where there are keys.
+    await ring.create("acme")
+    await redis.delete(KEYED_ACCOUNTS)
+    assert await ring.was_used()
 
 
 async def test_what_many_do_at_once_is_counted_once(redis: Client) -> None:

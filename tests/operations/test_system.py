@@ -1,5 +1,6 @@
 """The whole system, its demo and ``make dev``, as an operator meets them."""
 
+import asyncio
 import os
 import re
 import signal
@@ -13,6 +14,9 @@ import pytest
 
 from ops.ports import free_port, is_free
 from ops.system import ProcessError, System
+from ops.valkey import EmbeddedValkey
+from shared.keyring import Keyring
+from shared.redis import connect
 from tests.operations.processes import ROOT, is_gone
 from tests.waiting import wait_until
 
@@ -146,6 +150,52 @@ def test_dev_runs_until_it_is_told_to_stop(signum: signal.Signals, tmp_path: Pat
     assert dev.returncode == (-9 if signum == signal.SIGKILL else 128 + signum)
     wait_until(lambda: all(is_gone(pid) for pid in children), "the end of what dev had started")
     assert (tmp_path / "valkey" / "appendonlydir").is_dir()
+
+
+@pytest.mark.parametrize("where", ["in Redis", "in a setting"])
+def test_dev_starts_where_there_are_api_keys(where: str, tmp_path: Path):
+    setting = {"MACHPAY_API_KEYS": "acme:key-of-acme-0123456789"} if where == "in a setting" else {}
+    if not setting:
+        with EmbeddedValkey(tmp_path / "valkey") as valkey:
+            asyncio.run(make_a_key(valkey.url))
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops", "dev", "--directory", str(tmp_path)],
+        cwd=ROOT,
+        env=clean_environment(PORT="0", MACHPAY_GRACE="1", **setting),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as dev:
+        assert dev.stdout is not None
+        seen = ""
+        while "Ctrl-C stops it" not in seen:
+            line = dev.stdout.readline()
+            assert line, f"ended with {dev.wait()}: {seen}"
+            seen += line
+        dev.terminate()
+        dev.stdout.read()
+    assert "every request needs one" in seen
+    assert 'stream -H "Authorization: Bearer $MACHPAY_API_KEY" -d' in seen
+
+
+def test_help_names_each_command_and_where_its_settings_are():
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout
+    assert "credits, keys, ledger and limits work on the Redis of the deployment" in said
+    assert "No .env is read" in said
+    for command in ("dev", "demo", "valkey", "keys", "credits", "limits", "ledger", "billing"):
+        assert re.search(rf"^    {command}  +\w+,? \w+", said, re.MULTILINE), command
+
+
+async def make_a_key(url: str) -> None:
+    async with connect(url) as redis:
+        await Keyring(redis).create("acme")
 
 
 def children_of(pid: int) -> list[int]:

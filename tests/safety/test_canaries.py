@@ -5,6 +5,7 @@ a job that can't be read, a Redis that goes away, SIGTERM. Then all that it left
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,29 @@ class Canaries:
         self.stored = b""
         self.titles = ""
         self.logs: dict[str, str] = {}
+
+
+def make_and_use_keys(http: httpx.Client, url: str, found: Canaries) -> None:
+    """Make keys as an operator does; one works, one is revoked by itself; what is said is searched, too."""
+
+    def ops(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "ops", "keys", *words],
+            cwd=ROOT, env={"PATH": "/usr/bin:/bin", "MACHPAY_REDIS_URL": url},
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+        found.answers.append(done.stderr)
+        return done.stdout.strip()
+
+    made, revoked = ops("create", "--account", "carol"), ops("create", "--account", "dave")
+    found.secrets[:0] = [made, revoked]
+    found.answers += [ops("list"), ops("list", "--json"), ops("revoke", revoked)]
+    body = {"input": {"prompt": "of carol"}}
+    works = http.post("/v1/skills/echo/stream", json=body, headers=bearer(made))
+    assert "event: end" in works.text, works.text
+    refused = http.get("/v1/skills", headers=bearer(revoked))
+    assert refused.status_code == 401
+    found.answers.append(f"{refused.headers}\n{refused.text}")
 
 
 def exercise(http: httpx.Client, admin: Any, found: Canaries) -> None:
@@ -123,6 +147,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
             ) as http:  # fmt: skip
                 wait_until(lambda: listed(http), "all skills are announced")
                 exercise(http, admin, found)
+                make_and_use_keys(http, url, found)
                 found.keys = b"\n".join(admin.scan_iter(count=1000)).decode(errors="replace")
                 found.titles = "\n".join(
                     Path(f"/proc/{child.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()

@@ -1,7 +1,9 @@
 """Saying what a skill takes: the schema that is published, and what a handler gets."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
@@ -208,6 +210,20 @@ def nested(depth: int) -> dict[str, Any]:
     return {"tree": value}
 
 
+UNIQUE: dict[str, Any] = {
+    "type": "object",
+    "$defs": {"n": {"uniqueItems": True, "items": {"$ref": "#/$defs/n"}}},
+    "properties": {"a": {"$ref": "#/$defs/n"}},
+}
+
+
+def chain(depth: int) -> list[Any]:
+    value: list[Any] = [n + 0.5 for n in range(100_000)]
+    for _ in range(depth):
+        value = [value, 0]
+    return value
+
+
 HARD: list[tuple[Any, Any]] = [
     # jsonschema-rs' own search for what is wrong takes over a minute for 16 levels.
     (contract(Tree).schema, nested(150)),
@@ -222,6 +238,8 @@ HARD: list[tuple[Any, Any]] = [
         {f"a{i}": 1 for i in range(50_000)},
     ),
     (ENDLESS, {"on": 1}),
+    # Each of 190 lists looks at all that is in it.
+    (UNIQUE, {"a": chain(190)}),
 ]
 
 
@@ -230,6 +248,78 @@ HARD: list[tuple[Any, Any]] = [
 def test_no_input_holds_up_who_judges_it(schema: Any, value: Any) -> None:
     judge = Contract(checked(schema))
     assert judge.takes(value) or explain(judge, value).startswith("input")
+
+
+@lru_cache
+def trees(nodes: int) -> list[Any]:
+    """Make all lists of lists with so many brackets."""
+    if nodes == 0:
+        return [[]]
+    return [
+        [first, *others]
+        for inside in range(nodes)
+        for first in trees(inside)
+        for others in trees(nodes - 1 - inside)
+    ]
+
+
+MANY: dict[str, list[Any]] = {
+    "integers past 64 bits": [(1 << 70) + n for n in range(4000)],
+    "integers of 64 bits": [(1 << 63) - n for n in range(4000)],
+    "integers of a thousand digits": [10**999 + n for n in range(2000)],
+    "floats": [1e300 + n * 1e290 for n in range(4000)],
+    "brackets": trees(10)[:16_000],
+    "objects": [{"a": n} for n in range(4000)],
+    "with integers past 64 bits": [{"a": [(1 << 70) + n]} for n in range(4000)],
+}
+ONE_BY_ONE: dict[str, dict[str, Any]] = {
+    "uniqueItems": {"uniqueItems": True},
+    "within": {"items": {"anyOf": [{"uniqueItems": True}, True]}, "uniqueItems": True},
+    "enum": {"items": {"not": {"enum": [-1, 1 << 90, "a", {"a": "z"}, [-3]]}}},
+    "const": {"items": {"not": {"const": 1 << 90}}},
+    "contains": {"contains": {"type": ["integer", "number", "array", "object"]}},
+    "sizes": {"items": {"maximum": 1 << 4000, "minimum": -(1 << 4000)}},
+    "multipleOf": {"items": {"anyOf": [{"multipleOf": 3}, True]}},
+    "unevaluatedItems": {"prefixItems": [True], "unevaluatedItems": {"not": {"type": "string"}}},
+}
+
+
+@pytest.mark.parametrize("keyword", ONE_BY_ONE)
+@pytest.mark.parametrize("values", MANY)
+def test_many_values_cost_what_they_cost_one_by_one(keyword: str, values: str) -> None:
+    judge = Contract(checked({"type": "object", "properties": {"a": ONE_BY_ONE[keyword]}}))
+    plain = Contract(checked({"type": "object", "properties": {"a": {"items": {"type": "null"}}}}))
+    many = MANY[values]
+    begun = time.thread_time()
+    assert judge.takes({"a": many})
+    taken, begun = time.thread_time() - begun, time.thread_time()
+    for one in many:
+        plain.takes({"a": [one, one]})
+        msgspec.json.encode(one)
+    # Of one by another there are 8 million and more: seconds of it, or minutes.
+    assert taken < 50 * (time.thread_time() - begun)
+
+
+def test_unique_is_meant_as_json_schema_has_it() -> None:
+    judge = Contract(checked({"type": "object", "properties": {"a": {"uniqueItems": True}}}))
+    exact = 1 << 70
+    for twice in (
+        [1, 1.0], [0, -0.0], [exact, float(exact)], [{"a": 1, "b": [2]}, {"b": [2.0], "a": 1}],
+        [None, None], ["é", "\u00e9"], [[[1]], 3, [[1]]], [10**400, 10**400], [1e300, int(1e300)],
+    ):  # fmt: skip
+        assert not judge.takes({"a": twice}), twice
+    single: tuple[list[Any], ...] = (
+        [1, True, "1", [1], {"1": 1}], [0, False, None, "", [], {}], [exact, exact + 1],
+        [float(exact), exact + 1], ["1.0", 1, 1.5], [[], [[]], [[], []]], [10**400, 1e300],
+        [(1 << 53), (1 << 53) + 1], ["null", None], [{"a": 1}, {"a": 2}, {"b": 1}],
+    )  # fmt: skip
+    for once in single:
+        assert judge.takes({"a": once}), once
+    assert judge.takes({"a": "no list"})
+    unasked = {"type": "object", "properties": {"a": {"uniqueItems": False}}}
+    assert Contract(checked(unasked)).takes({"a": [1, 1]})
+    with pytest.raises(ValueError, match="boolean"):
+        Contract({"properties": {"a": {"uniqueItems": "x"}}})
 
 
 async def ended(skill: Skill, data: dict[str, Any]) -> tuple[str, Completed | Failed]:

@@ -10,6 +10,7 @@ import type { Ajv2020 } from 'ajv/dist/2020.js';
 import type { FormatsPlugin } from 'ajv-formats';
 import { invalidInput } from './errors.js';
 import { explain, type Judge } from './faults.js';
+import { Uniqueness } from './unique.js';
 
 /** Loaded when a skill says what it takes, and not by those who import the SDK for its client. */
 const load = createRequire(import.meta.url);
@@ -21,6 +22,7 @@ export class Contract implements Judge {
   readonly schema: Readonly<Record<string, unknown>>;
   readonly #ajv: Ajv2020;
   readonly #whole: (value: unknown) => boolean;
+  readonly #uniqueness = new Uniqueness();
   readonly #parts = new Map<string, (value: unknown) => boolean>();
 
   /**
@@ -34,6 +36,15 @@ export class Contract implements Judge {
     const formats = (load('ajv-formats') as { default: FormatsPlugin }).default;
     this.#ajv = new Ajv2020({ strict: false, ownProperties: true, logger: false });
     formats(this.#ajv);
+    // Ajv compares pair by pair: a body of 1 MiB would stop the server for minutes.
+    this.#ajv.removeKeyword('uniqueItems');
+    this.#ajv.addKeyword({
+      keyword: 'uniqueItems',
+      type: 'array',
+      schemaType: 'boolean',
+      validate: (asked: boolean, items: readonly unknown[]) =>
+        !asked || this.#uniqueness.has(items),
+    });
     try {
       this.#ajv.addSchema(this.schema, ROOT);
       this.#whole = this.#compiled({ $ref: ROOT });
@@ -85,7 +96,10 @@ export class Contract implements Judge {
 
   #compiled(schema: object): (value: unknown) => boolean {
     const validate = this.#ajv.compile(schema);
-    return (value) => validate(value) === true;
+    return (value) => {
+      this.#uniqueness.begin();
+      return validate(value) === true;
+    };
   }
 }
 
