@@ -160,6 +160,7 @@ class OpenStream(Turn):
     def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None  # else it would pass for one that comes sooner
 
 
 class Request:

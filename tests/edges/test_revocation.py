@@ -1,5 +1,7 @@
 """Open streams whose key is revoked."""
 
+import time
+
 import pytest
 
 import edge.revocation
@@ -67,6 +69,21 @@ async def test_what_was_opened_by_what_is_revoked_ends_and_nothing_else(
     assert not any(stream.came for stream in stay)
     for stream in (*stay, *go):
         stream.close()
+
+
+async def test_what_cannot_be_resumed_has_to_go_however_old_it_is(
+    valkey_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.revocation, "SPREAD", 0.0)
+    ring, streams = Keyring(valkey_client), Streams(max_age=0.01)
+    stream = opened(streams, Caller())
+    stream.stay()
+    opened_at = time.monotonic()
+    await until(lambda: time.monotonic() > opened_at + 0.05, "it is older than others become")
+    assert not stream.came
+    await Revocation(streams, Accounts(""), ring, Door(ring, closed=True)).look()
+    await until(lambda: stream.came, "who showed nothing has to go")
+    stream.close()
 
 
 async def test_without_keys_or_without_redis_no_stream_ends(valkey_client: Client) -> None:
