@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -36,10 +37,10 @@ from machpay.serve.turn import Turn
 from shared.holds import Uncovered
 from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
-from shared.log import RUNNING_MARGIN, Begun, EventLog, Summary
+from shared.log import MOST_BARS, RUNNING_MARGIN, Begun, EventLog, Summary
 from shared.overdue import Overdue
 from shared.pulse import STARTED, Tally
-from shared.refusals import LogError
+from shared.refusals import LogError, TooManyBars
 from shared.registry import Registry
 from shared.terms import Terms
 
@@ -265,10 +266,8 @@ class RedisExecutions:
         One that is not there yet, under an id that a client may choose or was just offered, is
         barred: whichever of its start and its end comes first, it ends.
         """
-        if is_chosen_id(execution_id) or is_open(execution_id, time.time()):
-            async with reachable():
-                if await self._log.bar(execution_id, caller.account):
-                    return
+        if await self._bar(execution_id, caller.account):
+            return
         await self._summary(execution_id, caller, ORIGIN)
         async with reachable():
             await self._log.conclude(execution_id, encode_payload(CANCELLED))
@@ -277,6 +276,20 @@ class RedisExecutions:
         with suppress(Unavailable):
             async with reachable():
                 await self._queue.stop(execution_id)
+
+    async def _bar(self, execution_id: str, account: str) -> bool:
+        """Bar what is not there yet, and could be; tell whether it was."""
+        if not (is_chosen_id(execution_id) or is_open(execution_id, time.time())):
+            return False
+        try:
+            async with reachable():
+                return await self._log.bar(execution_id, account)
+        except TooManyBars as full:
+            message = (
+                f"The account has cancelled {MOST_BARS} executions lately that were never started."
+            )
+            retry_after = math.ceil(full.retry_after)
+            raise ApiError(429, "too_many_cancels", message, retry_after=retry_after) from None
 
     async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands."""

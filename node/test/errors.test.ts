@@ -20,7 +20,7 @@ const CODES: Readonly<Record<string, readonly string[]>> = {
   Unauthorized: ['unauthorized', 'forbidden', 'http_401', 'http_403'],
   InsufficientCredit: ['insufficient_credit'],
   BudgetExceeded: ['budget_exceeded'],
-  RateLimited: ['rate_limited', 'too_many_executions', 'too_many_starts', 'http_429'],
+  RateLimited: ['rate_limited', 'too_many_executions', 'too_many_starts', 'too_many_cancels', 'http_429'],
   Unavailable: ['unavailable', 'draining', 'overloaded', 'http_502', 'http_503', 'http_504'],
   Cancelled: ['cancelled'],
   TimedOut: ['timeout', 'idle_timeout'],

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import shared.log
 from edge import reach
 from edge.executions import RedisExecutions
 from edge.hub import Hub
@@ -344,6 +345,27 @@ async def test_a_cancellation_bars_nobody_elses_start(edge: Edge) -> None:
     await edge.executions.start(CHOSEN)
     assert (await edge.executions.describe("mine", ALICE)).status == "queued"
     assert await refusal(edge.executions.cancel("mine", BOB)) == (404, "execution_not_found")
+
+
+async def test_who_cancels_made_up_ids_for_ever_fills_nothing_and_loses_no_cancel(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared.log, "MOST_BARS", 3)
+    await edge.executions.start(CHOSEN)
+    for name in ("a", "b", "c", "a"):
+        await edge.executions.cancel(name, ALICE)
+    for name in ("d", "e"):
+        with pytest.raises(ApiError) as refused:
+            await edge.executions.cancel(name, ALICE)
+        assert (refused.value.status, refused.value.code) == (429, "too_many_cancels")
+        assert 3500 < (refused.value.retry_after or 0) <= 3600
+    assert len(await edge.redis.keys("*:bar:alice")) == 3
+    # What is barred already, or there, is cancelled all the same; and so is what is another account's.
+    await edge.executions.cancel("b", ALICE)
+    await edge.executions.cancel("mine", ALICE)
+    assert (await edge.executions.describe("mine", ALICE)).status == "cancelled"
+    await edge.executions.cancel("d", BOB)
+    assert 0 < await edge.redis.pttl("machpay:bars:alice") <= 3600 * 1000
 
 
 @pytest.mark.parametrize("name", ["exec_a", "exec_", "a.b", "a" * 65, ""])

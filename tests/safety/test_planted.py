@@ -16,12 +16,15 @@ import jwt
 
 import shared.keys as keys
 from ops.system import System
-from tests.safety.conftest import OPERATOR, bearer
+from shared.accounts import digest_of
+from tests.safety.conftest import OPERATOR, OTHER, bearer
 from tests.waiting import wait_until
 from tests.wire import check
 
 ID: Final = "planted"
 DAY: Final = "2020-02-02"
+MADE: Final = f"mp_{'a' * 40}"
+"""What looks like a key that was made in Redis."""
 
 
 class Trap:
@@ -55,16 +58,35 @@ def plants(worker: str, token: str) -> dict[str, tuple[str, Callable[[Any, str, 
     def logged(redis: Any, key: str, trap: bytes) -> object:
         return redis.xadd(key, {"e": "start", "d": trap, "o": trap, "f": trap}, id="0-1")
 
+    def keyed(redis: Any, key: str, trap: bytes) -> object:
+        return redis.hset(key, mapping={digest_of(MADE).hex(): trap, b"bob": trap})
+
+    def standing(redis: Any, key: str, trap: bytes) -> object:
+        return redis.hset(key, mapping=dict.fromkeys(("balance", "executions", trap), trap))
+
+    account, holds, reserved = keys.hold_keys("bob")
     slot = int(time.time() * 1000) // keys.SLOT_MS
     return {
         "machpay:{<executionId>}:log": (keys.log_key(ID), logged),
         "machpay:{<executionId>}:bar:<owner>": (keys.bar_key("planted-bar", "alice"), text),
+        "machpay:bars:<owner>": (keys.bars_key("bob"), text),
         "machpay:{<executionId>}:fence": (keys.fence_key(ID), text),
         "machpay:{<executionId>}:readers": (keys.readers_key(ID), text),
         "machpay:queue": (keys.QUEUE, ranked),
         "machpay:queue:bell": (keys.BELL, listed),
         "machpay:stops:<worker>": (keys.stops_key(worker), listed),
         "machpay:ledger:<owner>:<day>": (keys.ledger_key("alice", DAY), hashed),
+        "machpay:summing:<owner>:<day>": (keys.summing_key("alice", DAY), hashed),
+        "machpay:sums:<owner>:<day>": (keys.sums_key("alice", DAY), text),
+        "machpay:billing": (keys.BILLING, logged),
+        "machpay:apikeys": (keys.API_KEYS, keyed),
+        "machpay:apikeys:accounts": (keys.KEYED_ACCOUNTS, keyed),
+        "machpay:account:<a>": (account, standing),
+        "machpay:account:<a>:holds": (holds, ranked),
+        "machpay:account:<a>:reserved": (reserved, hashed),
+        "machpay:account:<a>:grants": (keys.grants_key("bob"), hashed),
+        "machpay:accounts:prepaid": (keys.PREPAID, member),
+        "machpay:starts:{...}": (f"{keys.STARTS_PREFIX}:planted", text),
         "machpay:skill:<skillId>": (keys.skill_key(ID), text),
         "machpay:skills": (keys.SKILLS, ranked),
         "machpay:token:<id>": (keys.token_key(token), member),
@@ -112,6 +134,10 @@ def test_no_pickle_is_ever_loaded(
         http.get(f"/v1/skills/{ID}")
         http.post(f"/v1/skills/{ID}/stream", json={})
         http.get("/v1/skills")
+        http.get("/v1/skills", headers=bearer(MADE))
+        for path in ("/v1/executions/planted-bar-2/cancel", "/v1/skills/echo/stream"):
+            http.post(path, json={}, headers=bearer(OTHER))
+        http.get("/v1/account", headers=bearer(OTHER))
         http.get("/api/stream", params={"prompt": "x", "token": lent})
         wait_until(lambda: admin.zscore(keys.QUEUE, ID) is None, "the job is put away")
         wait_until(lambda: admin.zscore(keys.QUEUE, "planted-too") is None, "so is the other")
