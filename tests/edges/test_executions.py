@@ -442,12 +442,12 @@ async def test_whatever_comes_first_a_start_and_a_stop_are_one_cancelled_executi
     assert 0 < len(runner.claimed) < 200
 
 
-TAKES = {"type": "object", "properties": {"n": {"type": "string"}}}
+TAKES: dict[str, object] = {"type": "object", "properties": {"n": {"type": "string"}}}
 
 
-def taking(request: StartRequest) -> StartRequest:
+def taking(request: StartRequest, schema: dict[str, object] = TAKES) -> StartRequest:
     """The same start, of a skill that has said since that it takes something else."""
-    skill = msgspec.structs.replace(request.skill, input_schema=TAKES)
+    skill = msgspec.structs.replace(request.skill, input_schema=schema)
     return msgspec.structs.replace(request, skill=skill)
 
 
@@ -468,3 +468,19 @@ async def test_a_start_that_was_taken_is_found_whatever_the_skill_takes_now(
     other = msgspec.structs.replace(taking(request_), input={"n": 2})
     assert await refusal(edge.executions.start(other)) == (422, "idempotency_mismatch")
     assert await edge.queued() == 1
+
+
+async def test_what_an_edge_cannot_check_is_refused_unless_it_was_taken_before(
+    edge: Edge, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker of another release announced a schema that this edge can't compute."""
+    beyond = {"type": "object", "properties": {"n": {"type": "integer", "pattern": "(?<!a)b"}}}
+    first = await edge.executions.start(CHOSEN)
+    assert (await edge.executions.start(taking(CHOSEN, beyond))).execution_id == first.execution_id
+    for request in (REQUEST, KEYED):
+        with pytest.raises(ApiError) as refused:
+            await edge.executions.start(taking(request, beyond))
+        assert (refused.value.status, refused.value.code) == (503, "unavailable")
+        assert refused.value.retry_after
+    assert await edge.queued() == 1
+    assert "a skill's input schema can't be used" in caplog.text
