@@ -33,6 +33,7 @@ from machpay.serve.executions import (
     idempotency_mismatch,
 )
 from machpay.serve.offers import is_open
+from machpay.serve.request_ids import request_id
 from machpay.serve.turn import Turn
 from shared.holds import Uncovered
 from shared.jobs import Execute, Queue, lifetime
@@ -169,7 +170,7 @@ class RedisExecutions:
             raise
 
     async def _start(self, execution_id: str, request: StartRequest, terms: Terms) -> Started:
-        job = Execute.of(execution_id, request.input, terms)
+        job = _job(execution_id, request, terms)
         start = encode_payload(StartEvent(execution_id=execution_id, skill_id=terms.skill_id))
         if request.streamed:
             self._hub.expect(execution_id)
@@ -250,7 +251,7 @@ class RedisExecutions:
             raise idempotency_mismatch()
         if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
-            await self._queue_job(Execute.of(execution_id, request.input, summary.terms))
+            await self._queue_job(_job(execution_id, request, summary.terms))
         elif summary.last.position.attempt == 0:
             await self._settle(execution_id)
         return Started(execution_id, replayed=True)
@@ -338,6 +339,10 @@ class RedisExecutions:
         if summary is None or not caller.sees(summary.terms.owner):
             raise execution_not_found()
         return summary
+
+
+def _job(execution_id: str, request: StartRequest, terms: Terms) -> Execute:
+    return Execute.of(execution_id, request.input, terms, request_id=request_id())
 
 
 def _terms(request: StartRequest) -> Terms:

@@ -474,7 +474,10 @@ async def test_what_an_edge_cannot_check_is_refused_unless_it_was_taken_before(
     edge: Edge, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker of another release announced a schema that this edge can't compute."""
-    beyond = {"type": "object", "properties": {"n": {"type": "integer", "pattern": "(?<!a)b"}}}
+    beyond: dict[str, object] = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "pattern": "(?<!a)b"}},
+    }
     first = await edge.executions.start(CHOSEN)
     assert (await edge.executions.start(taking(CHOSEN, beyond))).execution_id == first.execution_id
     for request in (REQUEST, KEYED):
