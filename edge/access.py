@@ -2,9 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from ipaddress import ip_address
-from typing import Final
-from urllib.parse import urlsplit
+from typing import ClassVar, Final
 
 from starlette.requests import Request
 
@@ -29,10 +27,6 @@ _REMOTE: Final = (
     "Without API keys this server serves its own machine only: make one with python -m ops keys create, "
     "or set MACHPAY_API_KEYS."
 )
-_REBOUND: Final = (
-    "Without API keys this server answers to localhost and to IP addresses only: set "
-    "MACHPAY_API_KEYS, or name the host's origin in MACHPAY_CORS_ORIGINS."
-)
 
 
 class KeyAccess(Access):
@@ -51,6 +45,11 @@ class KeyAccess(Access):
         origins: As for :class:`machpay.serve.access.Access`.
     """
 
+    rebound: ClassVar = (
+        "Without API keys this server answers to localhost and to IP addresses only: set "
+        "MACHPAY_API_KEYS, or name the host's origin in MACHPAY_CORS_ORIGINS."
+    )
+
     def __init__(
         self,
         accounts: Accounts,
@@ -60,11 +59,10 @@ class KeyAccess(Access):
         *,
         origins: Collection[str] = (),
     ) -> None:
-        super().__init__(origins=origins)
+        super().__init__(origins=origins, local=True)
         self._accounts = accounts
         self._keyring = keyring
         self._door = door
-        self._hosts = frozenset(urlsplit(origin).hostname for origin in origins)
         self._tokens = tokens
 
     async def identify(self, request: Request) -> Caller:
@@ -94,8 +92,6 @@ class KeyAccess(Access):
             return Caller(account=token.account, token=token, key=token.key, credential=True)
         if self._door.is_closed or "token" in request.query_params:
             raise unauthorized()
-        if not self._is_ours(request):
-            raise ApiError(403, "forbidden", _REBOUND)
         return await super().identify(request)
 
     async def _holder(self, shown: str) -> Caller | None:
@@ -134,24 +130,6 @@ class KeyAccess(Access):
             return True
         async with reachable():
             return not await self._keyring.without([token.account])
-
-    def _is_ours(self, request: Request) -> bool:
-        """Tell whether a request is to a host that no other site's page can have as its own.
-
-        Whoever has a name can have it resolve to us (DNS rebinding), and its pages are of our origin
-        then. Nobody has a loopback name, or can put a page at an address.
-        """
-        try:
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        except ValueError:
-            return False
-        if host == "localhost" or host.endswith(".localhost") or host in self._hosts:
-            return True
-        try:
-            ip_address(host)
-        except ValueError:
-            return False
-        return True
 
     async def admit(self, asked: StartRequest) -> bool:
         """Let a start through, if its token has one left."""
