@@ -89,6 +89,11 @@ async def test_what_cannot_be_resumed_has_to_go_however_old_it_is(
     await Revocation(streams, Accounts(""), ring, Door(ring, closed=True)).look()
     await until(lambda: stream.came, "who showed nothing has to go")
     stream.close()
+    # One that is over meanwhile has no timer any more: its connection is another request's.
+    over = opened(streams, Caller())
+    over.close()
+    over.leave_within(0.0)
+    assert over._timer is None
 
 
 async def test_without_keys_or_without_redis_no_stream_ends(valkey_client: Client) -> None:
