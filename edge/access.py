@@ -2,9 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from ipaddress import ip_address
-from typing import Final
-from urllib.parse import urlsplit
+from typing import ClassVar, Final
 
 from starlette.requests import Request
 
@@ -13,7 +11,7 @@ from edge.listening import is_local
 from edge.reach import reachable
 from edge.tokens import READS_FOR, Tokens
 from machpay.serve.access import Access
-from machpay.serve.callers import Caller, note_caller
+from machpay.serve.callers import Caller, Token, note_caller
 from machpay.serve.executions import (
     ApiError,
     StartRequest,
@@ -28,10 +26,6 @@ _BEARER: Final = "bearer "
 _REMOTE: Final = (
     "Without API keys this server serves its own machine only: make one with python -m ops keys create, "
     "or set MACHPAY_API_KEYS."
-)
-_REBOUND: Final = (
-    "Without API keys this server answers to localhost and to IP addresses only: set "
-    "MACHPAY_API_KEYS, or name the host's origin in MACHPAY_CORS_ORIGINS."
 )
 
 
@@ -51,6 +45,11 @@ class KeyAccess(Access):
         origins: As for :class:`machpay.serve.access.Access`.
     """
 
+    rebound: ClassVar = (
+        "Without API keys this server answers to localhost and to IP addresses only: set "
+        "MACHPAY_API_KEYS, or name the host's origin in MACHPAY_CORS_ORIGINS."
+    )
+
     def __init__(
         self,
         accounts: Accounts,
@@ -60,11 +59,10 @@ class KeyAccess(Access):
         *,
         origins: Collection[str] = (),
     ) -> None:
-        super().__init__(origins=origins)
+        super().__init__(origins=origins, local=True)
         self._accounts = accounts
         self._keyring = keyring
         self._door = door
-        self._hosts = frozenset(urlsplit(origin).hostname for origin in origins)
         self._tokens = tokens
 
     async def identify(self, request: Request) -> Caller:
@@ -90,22 +88,28 @@ class KeyAccess(Access):
             raise ApiError(403, "forbidden", _REMOTE)
         shown = shown or request.query_params.get("token", "")
         token = await self._tokens.read(shown) if shown else None
-        if token is not None and await self._is_keyed(token.account):
-            return Caller(account=token.account, token=token, credential=True)
+        if token is not None and await self._is_good(token):
+            return Caller(account=token.account, token=token, key=token.key, credential=True)
         if self._door.is_closed or "token" in request.query_params:
             raise unauthorized()
-        if not self._is_ours(request):
-            raise ApiError(403, "forbidden", _REBOUND)
         return await super().identify(request)
 
     async def _holder(self, shown: str) -> Caller | None:
-        """Find whose a key is."""
-        account = self._accounts.find(shown) if shown else None
-        if account is not None:
-            return Caller(account=account.name, operator=account.operator, credential=True)
-        if not is_key(shown):
+        """Find whose a key is, if it can be one."""
+        if not shown:
             return None
         digest = digest_of(shown).hex()
+        if not is_key(shown) and self._accounts.find(digest) is None:
+            return None
+        return await self._holder_of(digest)
+
+    async def _holder_of(self, digest: str) -> Caller | None:
+        """Find whose a key is by its digest."""
+        account = self._accounts.find(digest)
+        if account is not None:
+            return Caller(
+                account=account.name, operator=account.operator, key=digest, credential=True
+            )
         async with reachable():
             key = await self._keyring.find(digest)
         if key is None:
@@ -113,30 +117,19 @@ class KeyAccess(Access):
         self._door.close()
         return Caller(account=key.account, operator=key.operator, key=digest, credential=True)
 
-    async def _is_keyed(self, account: str) -> bool:
-        """Tell whether an account has a key, without which its tokens are none; or nobody has one."""
-        if self._door.is_open or self._accounts.has(account):
+    async def _is_good(self, token: Token) -> bool:
+        """Tell whether the key that a token was made with is one, and its account has one; or nobody has."""
+        if self._door.is_open:
+            return True
+        if token.key:
+            holder = await self._holder_of(token.key)
+            if holder is None or holder.account == token.account:
+                return holder is not None
+            # An operator's, who lent it for what is another account's.
+        if self._accounts.has(token.account):
             return True
         async with reachable():
-            return not await self._keyring.without([account])
-
-    def _is_ours(self, request: Request) -> bool:
-        """Tell whether a request is to a host that no other site's page can have as its own.
-
-        Whoever has a name can have it resolve to us (DNS rebinding), and its pages are of our origin
-        then. Nobody has a loopback name, or can put a page at an address.
-        """
-        try:
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        except ValueError:
-            return False
-        if host == "localhost" or host.endswith(".localhost") or host in self._hosts:
-            return True
-        try:
-            ip_address(host)
-        except ValueError:
-            return False
-        return True
+            return not await self._keyring.without([token.account])
 
     async def admit(self, asked: StartRequest) -> bool:
         """Let a start through, if its token has one left."""
@@ -160,7 +153,7 @@ class KeyAccess(Access):
         """Make a token that reads an execution; ``None`` if that is not to be had right now."""
         lasts = asked.skill.queue_timeout + asked.skill.timeout + READS_FOR
         try:
-            lent = await self._tokens.to_read(asked.account, execution_id, lasts)
+            lent = await self._tokens.to_read(asked.account, execution_id, lasts, key=asked.key)
         except Unavailable:
             return None  # it is started: that is what counts
         return lent.token

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -32,14 +33,15 @@ from machpay.serve.executions import (
     idempotency_mismatch,
 )
 from machpay.serve.offers import is_open
+from machpay.serve.request_ids import request_id
 from machpay.serve.turn import Turn
 from shared.holds import Uncovered
 from shared.jobs import Execute, Queue, lifetime
 from shared.ledger import Ledger
-from shared.log import RUNNING_MARGIN, Begun, EventLog, Summary
+from shared.log import MOST_BARS, RUNNING_MARGIN, Begun, EventLog, Summary
 from shared.overdue import Overdue
 from shared.pulse import STARTED, Tally
-from shared.refusals import LogError
+from shared.refusals import LogError, TooManyBars
 from shared.registry import Registry
 from shared.terms import Terms
 
@@ -172,7 +174,7 @@ class RedisExecutions:
         return started
 
     async def _start(self, execution_id: str, request: StartRequest, terms: Terms) -> Started:
-        job = Execute.of(execution_id, request.input, terms)
+        job = _job(execution_id, request, terms)
         start = encode_payload(StartEvent(execution_id=execution_id, skill_id=terms.skill_id))
         if request.streamed:
             self._hub.expect(execution_id)
@@ -252,7 +254,7 @@ class RedisExecutions:
             raise idempotency_mismatch()
         if summary.last.id == b"0-1":
             # Nobody claimed it yet. Should its job never have been queued, it is now.
-            job = Execute.of(execution_id, request.input, summary.terms)
+            job = _job(execution_id, request, summary.terms)
             await self._queue_job(job, request.account)
         elif summary.last.position.attempt == 0:
             await self._settle(execution_id)
@@ -269,10 +271,8 @@ class RedisExecutions:
         One that is not there yet, under an id that a client may choose or was just offered, is
         barred: whichever of its start and its end comes first, it ends.
         """
-        if is_chosen_id(execution_id) or is_open(execution_id, time.time()):
-            async with reachable():
-                if await self._log.bar(execution_id, caller.account):
-                    return
+        if await self._bar(execution_id, caller.account):
+            return
         await self._summary(execution_id, caller, ORIGIN)
         running = True
         with suppress(
@@ -290,6 +290,20 @@ class RedisExecutions:
         # Its job may never have been queued, or wait behind many others.
         with suppress(Unavailable):
             await self._settle(execution_id)
+
+    async def _bar(self, execution_id: str, account: str) -> bool:
+        """Bar what is not there yet, and could be; tell whether it was."""
+        if not (is_chosen_id(execution_id) or is_open(execution_id, time.time())):
+            return False
+        try:
+            async with reachable():
+                return await self._log.bar(execution_id, account)
+        except TooManyBars as full:
+            message = (
+                f"The account has cancelled {MOST_BARS} executions lately that were never started."
+            )
+            retry_after = math.ceil(full.retry_after)
+            raise ApiError(429, "too_many_cancels", message, retry_after=retry_after) from None
 
     async def locate(self, execution_id: str, caller: Caller, after: Position) -> Place:
         """Find where a reader stands."""
@@ -338,6 +352,10 @@ class RedisExecutions:
         if summary is None or not caller.sees(summary.terms.owner):
             raise execution_not_found()
         return summary
+
+
+def _job(execution_id: str, request: StartRequest, terms: Terms) -> Execute:
+    return Execute.of(execution_id, request.input, terms, request_id=request_id())
 
 
 def _terms(request: StartRequest) -> Terms:

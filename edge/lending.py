@@ -50,7 +50,8 @@ async def _to_read(
     if not is_execution_id(execution_id):
         raise execution_not_found()
     owner = await executions.owner(execution_id, caller)
-    return await tokens.to_read(owner, execution_id, _lasts(body, READS_FOR))
+    lasts = _lasts(body, READS_FOR)
+    return await tokens.to_read(owner, execution_id, lasts, key=caller.key)
 
 
 async def _to_start(
@@ -71,7 +72,7 @@ async def _to_start(
     skill = await executions.skill(skill_id) if isinstance(skill_id, str) else None
     if skill is None:
         raise ApiError(404, "skill_not_found", "There is no such skill.")
-    return await tokens.to_start(caller.account, skill, lasts, starts, options)
+    return await tokens.to_start(caller.account, skill, lasts, starts, options, key=caller.key)
 
 
 def _refuse_unknown(body: dict[str, Any], known: frozenset[str]) -> None:

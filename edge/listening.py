@@ -10,26 +10,13 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any, Final
+
+from machpay.serve.hosts import is_loopback
 
 _OPEN_FILES: Final = ("/proc/self/fd", "/dev/fd")
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - it is refused
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is of this machine alone.
-
-    Args:
-        host: An address, perhaps with its zone; a name is not.
-    """
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback
 
 
 def is_local(server: Any) -> bool:

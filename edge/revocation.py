@@ -28,7 +28,9 @@ SPREAD: Final = 10.0
 
 
 class Revocation:
-    """Ends the streams of keys that were revoked, and of tokens whose account has no key any more.
+    """Ends the streams of keys that were revoked, and of the tokens that were made with them.
+
+    And of tokens whose account has no key any more.
 
     Each is closed between two events; its client comes back and gets a 401.
 
@@ -79,7 +81,7 @@ class Revocation:
             for stream in self._streams.opened()
             if (caller := noted_caller(stream.scope)) is not None and not stream.came
         ]
-        keys = sorted({caller.key for _, caller in opened if caller.key})
+        keys = sorted({key for _, caller in opened if (key := self._revocable(caller))})
         lenders = sorted({lender for _, caller in opened if (lender := self._lender(caller))})
         async with reachable():
             gone = await self._keyring.gone(keys)
@@ -94,6 +96,10 @@ class Revocation:
             stream.leave_within(SPREAD)
         if ended:
             logger.info("%d open streams end: what opened them was revoked", len(ended))
+
+    def _revocable(self, caller: Caller) -> str:
+        """Tell which key a caller came by; empty: by none, or one that lasts as long as this process."""
+        return "" if not caller.key or self._accounts.find(caller.key) else caller.key
 
     def _lender(self, caller: Caller) -> str:
         """Tell whose token a caller has; empty: they have none, or one of who is sure to have a key."""

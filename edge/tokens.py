@@ -6,6 +6,7 @@ Nothing is kept of a token but which executions it started (``admit.lua``).
 """
 
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Iterable
@@ -67,23 +68,34 @@ class Tokens:
         self._look_again = 0.0
         self._looked = 0.0
 
-    async def to_read(self, account: str, execution_id: str, lasts: float) -> StreamToken:
+    async def to_read(
+        self, account: str, execution_id: str, lasts: float, *, key: str = ""
+    ) -> StreamToken:
         """Make a token that reads an execution.
 
         Args:
             account: Whose the execution is.
             execution_id: The execution.
             lasts: For how long, in s.
+            key: The digest of the key it is made with, in hexadecimal, if any: as :class:`Token` has it.
 
         Raises:
             Unavailable: The secret can't be read.
         """
         until = time.time() + lasts
-        token = await self._sign({"sub": account, "exp": until, "execution": execution_id})
+        claims = {"sub": account, "exp": until, "execution": execution_id}
+        token = await self._sign(claims, key)
         return StreamToken(token=token, expires_at=int(until * 1000), execution_id=execution_id)
 
     async def to_start(
-        self, account: str, skill: SkillInfo, lasts: float, max_starts: int, options: Options
+        self,
+        account: str,
+        skill: SkillInfo,
+        lasts: float,
+        max_starts: int,
+        options: Options,
+        *,
+        key: str = "",
     ) -> StreamToken:
         """Make a token that starts a skill, and reads and cancels what it started.
 
@@ -94,6 +106,7 @@ class Tokens:
                 started must have ended, and some more.
             max_starts: How many executions it starts.
             options: The longest that each may run, and the most that it may cost.
+            key: As for :meth:`to_read`.
 
         Raises:
             Unavailable: As for :meth:`to_read`.
@@ -109,7 +122,7 @@ class Tokens:
             "cost": None if options.max_cost_usd is None else f"{options.max_cost_usd:f}",
         }
         return StreamToken(
-            token=await self._sign(claims),
+            token=await self._sign(claims, key),
             expires_at=int(until * 1000),
             skill_id=skill.id,
             max_starts=max_starts,
@@ -174,10 +187,13 @@ class Tokens:
         async with reachable():
             return bool(await self._redis.sismember(token_key(token.id), execution_id))  # type: ignore[misc]
 
-    async def _sign(self, claims: dict[str, Any]) -> str:
-        (key, *_) = await self._secrets()
-        whole = {**claims, "aud": _AUDIENCE, "jti": secrets.token_urlsafe(16)}
-        return jwt.encode(whole, key, algorithm=_ALGORITHM)
+    async def _sign(self, claims: dict[str, Any], key: str) -> str:
+        (signer, *_) = await self._secrets()
+        token_id = secrets.token_urlsafe(16)
+        whole = {**claims, "aud": _AUDIENCE, "jti": token_id}
+        if key:
+            whole["key"] = _veiled(key, signer, token_id)
+        return jwt.encode(whole, signer, algorithm=_ALGORITHM)
 
     async def _secrets(self) -> list[bytes]:
         if not self._given and time.monotonic() >= self._look_again:
@@ -225,6 +241,7 @@ def _checked(text: str, keys: Iterable[bytes]) -> Token | None:
             timeout=claims.get("timeout"),
             max_cost_usd=None if claims.get("cost") is None else Decimal(claims["cost"]),
             starts_until=claims.get("until", 0.0),
+            key=_veiled(claims["key"], key, claims["jti"]) if claims.get("key") else "",
         )
     return None
 
@@ -232,3 +249,12 @@ def _checked(text: str, keys: Iterable[bytes]) -> Token | None:
 def _digest(secret: bytes) -> bytes:
     # As long as the algorithm wants its key, whatever the operator wrote.
     return hashlib.sha256(secret.strip()).digest()
+
+
+def _veiled(digest: str, signer: bytes, token_id: str) -> str:
+    """Veil a key's digest, or unveil it: who has the token must not be able to try keys against it.
+
+    A one-time pad that nobody makes without the secret, and no two tokens have the same.
+    """
+    pad = hmac.digest(signer, f"the key of {token_id}".encode(), "sha256")
+    return bytes(a ^ b for a, b in zip(bytes.fromhex(digest), pad, strict=True)).hex()

@@ -12,9 +12,9 @@
      |    +-- ExecutionNotFound        execution_not_found
      |    +-- IdempotencyMismatch      idempotency_mismatch
      |    +-- InsufficientCredit       insufficient_credit
-     |    +-- RateLimited              too_many_executions, too_many_starts, rate_limited: has retry_after
      |    +-- BudgetExceeded           budget_exceeded
-     |    +-- RateLimited              too_many_executions, too_many_starts, rate_limited: has retry_after
+     |    +-- RateLimited              rate_limited, too_many_executions, too_many_starts,
+     |    |                            too_many_cancels: has retry_after
      |    +-- Unavailable              unavailable, draining, overloaded: has retry_after
      |    +-- Cancelled                cancelled
      |    +-- TimedOut                 timeout, idle_timeout
@@ -191,6 +191,7 @@ _BY_CODE: Final[dict[str, type[StreamError]]] = {
     "rate_limited": RateLimited,
     "too_many_executions": RateLimited,
     "too_many_starts": RateLimited,
+    "too_many_cancels": RateLimited,
     "budget_exceeded": BudgetExceeded,
     "unavailable": Unavailable,
     "draining": Unavailable,

@@ -2,7 +2,15 @@
 
 import logging
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, cast, get_args
@@ -269,7 +277,9 @@ class Skill:
             raise ValueError(f"skill {self.id!r} has no handler: decorate one with @stream_handler")
         return self._handler
 
-    def serve(self, port: int = 8080, *, host: str = "127.0.0.1") -> None:
+    def serve(
+        self, port: int = 8080, *, host: str = "127.0.0.1", origins: Collection[str] = ()
+    ) -> None:
         """Serve this skill alone, from this process, until it is told to stop.
 
         A *skill server* speaks the same HTTP routes as an edge; its streams can be resumed from
@@ -279,7 +289,9 @@ class Skill:
         Args:
             port: The TCP port; 0 picks a free one.
             host: The address to listen on. There is no authentication: keep it on loopback or
-                behind something that has.
+                behind something that has. On loopback, it answers to ``localhost``, to IP addresses
+                and to the hosts of ``origins``: whoever has a name can make it lead to your machine.
+            origins: Origins that browsers may call it from, e.g. ``https://app.example``; ``*`` is any.
 
         Raises:
             ImportError: The extra is missing: ``pip install 'machpay[serve]'``.
@@ -293,7 +305,7 @@ class Skill:
             raise ImportError(
                 f"skill.serve() needs the extra: pip install 'machpay[serve]' ({error})"
             ) from error
-        serve([self], host=host, port=port)
+        serve([self], host=host, port=port, origins=origins)
 
     def __repr__(self) -> str:
         return f"Skill(id={self.id!r})"

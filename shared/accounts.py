@@ -56,12 +56,14 @@ class Accounts:
         """Tell whether an account has a key."""
         return any(account.name == name for account in self._by_digest.values())
 
-    def find(self, key: str) -> Account | None:
+    def find(self, digest: str) -> Account | None:
         """Find whose a key is; ``None``: nobody's.
 
-        By its digest, so that how long it takes says nothing about the key that was asked for.
+        Args:
+            digest: The key's, as :func:`digest_of` has it, in hexadecimal: how long it takes says nothing
+                about the key.
         """
-        return self._by_digest.get(digest_of(key))
+        return self._by_digest.get(bytes.fromhex(digest))
 
 
 def account_name(text: str) -> str:

@@ -41,24 +41,31 @@ def lifetime(terms: Terms) -> float:
     return max(JOB_TTL, terms.longest + RUNNING_MARGIN)
 
 
-class Execute(msgspec.Struct, frozen=True, kw_only=True):
+class Execute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Run one execution.
 
     Attributes:
         execution_id: Which one; also arq's job id.
         input: The caller's input, a JSON object.
         terms: What was agreed, as in the log's first entry.
+        request_id: That of the request that queued it, for the worker's log; empty when there is none.
     """
 
     execution_id: str
     input: bytes
     terms: bytes
+    request_id: str = ""
 
     @classmethod
-    def of(cls, execution_id: str, data: dict[str, Any], terms: Terms) -> "Execute":
+    def of(
+        cls, execution_id: str, data: dict[str, Any], terms: Terms, *, request_id: str = ""
+    ) -> "Execute":
         """Make the job of an execution."""
         return cls(
-            execution_id=execution_id, input=msgspec.json.encode(data), terms=encode_terms(terms)
+            execution_id=execution_id,
+            input=msgspec.json.encode(data),
+            terms=encode_terms(terms),
+            request_id=request_id,
         )
 
     def decode(self) -> tuple[dict[str, Any], Terms]:

@@ -5,6 +5,7 @@ key                                      type    what, and how long it stays
 =======================================  ======  ===================================================
 ``machpay:{<executionId>}:log``          stream  event log; deadline + margin, then the retention
 ``machpay:{<executionId>}:bar:<owner>``  string  its start was cancelled before it came; 1 day
+``machpay:bars:<owner>``                 string  how many it cancelled like that; 1 hour from the first
 ``machpay:{<executionId>}:fence``        string  the attempt that writes; as the log, until its end
 ``machpay:{<executionId>}:readers``      string  an edge has readers; ``presence.PRESENT_FOR``
 ``machpay:queue``                        zset    execution id -> the ms from which it may be picked
@@ -80,6 +81,11 @@ def log_key(execution_id: str) -> str:
 def bar_key(execution_id: str, owner: str) -> str:
     """Name what says that an account cancelled an execution before its start came."""
     return f"machpay:{{{execution_id}}}:bar:{owner}"
+
+
+def bars_key(owner: str) -> str:
+    """Name the count of executions that an account cancelled before their start came."""
+    return f"machpay:bars:{owner}"
 
 
 def fence_key(execution_id: str) -> str:

@@ -22,10 +22,10 @@ from machpay._position import ORIGIN, START, Position
 from machpay.events import TERMINAL as TERMINAL_EVENTS
 from shared.bill import Used
 from shared.entry import Entry, entry_of
-from shared.keys import bar_key, fence_key, log_key
+from shared.keys import bar_key, bars_key, fence_key, log_key
 from shared.line import Answered
 from shared.redis import Client, load_script
-from shared.refusals import REFUSALS, Barred, Ended, Expired
+from shared.refusals import REFUSALS, Barred, Ended, Expired, TooManyBars
 from shared.terms import Terms, decode_terms
 
 READ_COUNT: Final = 1000
@@ -47,6 +47,13 @@ _NOT_RUNNING: Final = "-"
 
 BAR_TTL: Final = 24 * 3600.0
 """How long a cancellation waits for its start, in s."""
+
+BARS_WITHIN: Final = 3600.0
+"""Within how long an account may make :data:`MOST_BARS`, in s."""
+
+MOST_BARS: Final = 10_000
+"""How many executions an account may cancel within that before their start came: each takes Redis about
+150 bytes until it lapses, so that an account has 36 MB of them at the most."""
 
 
 class Begun(Enum):
@@ -88,6 +95,7 @@ class EventLog:
         self._retention_ms = int(retention * 1000)
         self._append = load_script(redis, "shared", "append.lua")
         self._bar = load_script(redis, "shared", "bar.lua")
+        self._count = load_script(redis, "shared", "count.lua")
         self._describe = load_script(redis, "shared", "describe.lua")
         for command in ("XRANGE", "XREVRANGE"):
             redis.set_response_callback(command, _raw)  # type: ignore[arg-type] # stub wants **kwargs: Any
@@ -135,9 +143,18 @@ class EventLog:
 
         Returns:
             False when there is a log: end that one.
+
+        Raises:
+            TooManyBars: The owner has made :data:`MOST_BARS` lately, and this would be another one.
         """
-        keys = [log_key(execution_id), bar_key(execution_id, owner)]
-        return bool(await self._bar(keys, [int(BAR_TTL * 1000)]))
+        keys, ttl_ms = [log_key(execution_id), bar_key(execution_id, owner)], int(BAR_TTL * 1000)
+        barred = await self._bar(keys, [ttl_ms, 0])
+        if barred < 0:
+            count, ends_ms = await self._count([bars_key(owner)], [int(BARS_WITHIN * 1000)])
+            if count > MOST_BARS:
+                raise TooManyBars(ends_ms / 1000)
+            barred = await self._bar(keys, [ttl_ms, 1])
+        return bool(barred)
 
     async def append(
         self,

@@ -42,6 +42,18 @@ class Barred(LogError):
     """The start was cancelled before it came."""
 
 
+class TooManyBars(Exception):
+    """An account has cancelled too many executions before their start came.
+
+    Attributes:
+        retry_after: In how many s it may again.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"again in {retry_after} s")
+        self.retry_after = retry_after
+
+
 REFUSALS: Final[dict[bytes, type[LogError]]] = {
     b"FENCED": Fenced,
     b"ENDED": Ended,

@@ -17,6 +17,7 @@ from machpay._endings import INTERNAL, LOG_LOST
 from machpay._run import Interrupted, run
 from machpay._wire import encode_payload
 from machpay.serve.overview import RunningExecution
+from machpay.serve.request_ids import under
 from machpay.skill import Skill, SkillInput
 from shared.cancellation import cancelled
 from shared.jobs import Execute
@@ -128,7 +129,10 @@ class Executor:
             Retry: Another worker must run it.
             asyncio.CancelledError: The worker shuts down, or lost the lease.
         """
-        execution_id = str(job.get("execution_id"))
+        with under(job.get("request_id")):
+            await self._see_to(str(job.get("execution_id")), job)
+
+    async def _see_to(self, execution_id: str, job: Mapping[str, Any]) -> None:
         mine = self._running[execution_id] = _Run()
         try:
             await self._execute(msgspec.convert(job, Execute), mine)

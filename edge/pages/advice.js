@@ -25,6 +25,7 @@ const WHAT_TO_DO = {
   insufficient_credit: 'The account’s credit does not cover it. Ask for less, or have it topped up.',
   input_too_large: 'The input is larger than this account may send.',
   too_many_starts: 'Too many starts within a minute. Wait a little, and run again.',
+  too_many_cancels: 'Too many were cancelled that never ran. Wait a little, and cancel again.',
   too_many_executions: 'Too many of yours are running. Wait for one to end.',
   unavailable: 'Redis can’t be reached. Nothing was lost; try again in a moment.',
   draining: 'This server is being replaced. Try again: another one serves.',

@@ -5,7 +5,7 @@ stream tokens: ``edge.access``.
 """
 
 from collections.abc import Collection
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from msgspec import structs
@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from machpay.serve.callers import Caller, Token
 from machpay.serve.executions import ApiError, StartRequest
+from machpay.serve.hosts import Hosts
 
 _OURS: Final = ("none", "same-origin")
 
@@ -22,18 +23,31 @@ class Access:
 
     Args:
         origins: Origins whose pages may do what our own may, e.g. ``https://app.example``; ``*`` is any.
+        local: It is for this machine alone: no site's name may lead to it but those of the origins (see
+            :mod:`machpay.serve.hosts`).
+
+    Attributes:
+        rebound: What to say to a request that came by another name.
     """
 
-    def __init__(self, *, origins: Collection[str] = ()) -> None:
-        self._origins = frozenset(origins)
+    rebound: ClassVar[str] = (
+        "On loopback, this server answers to localhost and to IP addresses only: name the host's origin "
+        "in its origins."
+    )
 
-    async def identify(self, request: Request) -> Caller:  # noqa: ARG002 - for those who look
+    def __init__(self, *, origins: Collection[str] = (), local: bool = False) -> None:
+        self._origins = frozenset(origins)
+        self._hosts = Hosts(self._origins) if local else None
+
+    async def identify(self, request: Request) -> Caller:
         """Tell who makes a request.
 
         Raises:
-            ApiError: 401 ``unauthorized``.
+            ApiError: 401 ``unauthorized``; 403 ``forbidden``: by a name that is not ours.
             Unavailable: That can't be told right now.
         """
+        if self._hosts is not None and not self._hosts.has(request):
+            raise ApiError(403, "forbidden", self.rebound)
         return Caller(operator=True)
 
     async def acting(self, request: Request) -> Caller:

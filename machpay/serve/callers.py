@@ -21,6 +21,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         timeout: The longest that each of them may run, in s; ``None`` leaves that to the skill.
         max_cost_usd: The most that each of them may cost, in USD; ``None`` does not limit it.
         starts_until: When it starts nothing more, in s since the epoch.
+        key: The digest of the key that it was made with: it is good no longer than that. Empty: with
+            none, or by a release that did not note it.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     max_cost_usd: Decimal | None = None
     starts_until: float = 0.0
+    key: str = ""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +43,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         account: For whom: who pays and who may read.
         operator: Whether they may see and stop what is other accounts'.
         token: The stream token that they showed, instead of a key; it limits what they may do.
-        key: The digest of the key that they showed, where it may be revoked while the process lives.
+        key: The digest of the key that they showed, or that their token was made with.
         credential: Whether they showed anything that a page of another site could not make their
             browser send.
     """

@@ -16,7 +16,7 @@ import jsonschema_rs
 import msgspec
 
 from machpay._contract import Schema
-from machpay.serve.executions import ApiError, StartRequest
+from machpay.serve.executions import RETRY_AFTER, ApiError, StartRequest
 from machpay.serve.faults import explain
 from machpay.serve.unique import Uniqueness
 
@@ -98,8 +98,12 @@ def refusal(request: StartRequest) -> ApiError | None:
     if not isinstance(schema, dict):
         return None
     contract = _ready(msgspec.json.encode(schema))
+    if contract is None:
+        # Nothing is queued, and billed, that nobody has looked at: another server may be able to.
+        message = "This server can't tell what the skill takes."
+        return ApiError(503, "unavailable", message, retry_after=RETRY_AFTER)
     try:
-        if contract is None or contract.takes(request.input):
+        if contract.takes(request.input):
             return None
     except UnicodeEncodeError:
         return ApiError(400, "bad_request", "The input has half of a surrogate pair in it.")
@@ -112,7 +116,7 @@ def _ready(schema: bytes) -> Contract | None:
         return Contract(msgspec.json.decode(schema))
     except ValueError as error:
         # Whoever announced it has another validator than this process: an older release, say.
-        logger.error("a skill's input schema can't be used, its input is not checked: %s", error)  # noqa: TRY400 - the message is all there is
+        logger.error("a skill's input schema can't be used, its starts are refused: %s", error)  # noqa: TRY400 - the message is all there is
         return None
 
 

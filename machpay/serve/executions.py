@@ -112,6 +112,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         options: What else the client asks for.
         streamed: It is read from its beginning, here and at once.
         token: The stream token that it was made with, if any.
+        key: The digest of its caller's key, if any: what is lent for it is good no longer than that.
         minted_id: The execution's id, where it has to be known before the start and nothing names it.
     """
 
@@ -123,6 +124,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: Options = Options()
     streamed: bool = False
     token: Token | None = None
+    key: str = ""
     minted_id: str | None = None
 
     @property

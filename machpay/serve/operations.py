@@ -194,7 +194,7 @@ def _executions() -> Json:
         about="Harmless to repeat. An id of your own may be stopped before it is started.",
         parameters=["execution_id"],
         answers={"200": _json("It has ended, or will as it begins.", "Cancelled")},
-        refused=["forbidden", *_READ_REFUSED],
+        refused=["forbidden", "too_many_cancels", *_READ_REFUSED],
     )
     return {
         "/v1/executions/{execution_id}": {"get": shown, "put": put},

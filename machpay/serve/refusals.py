@@ -24,6 +24,7 @@ REFUSALS: Final[dict[str, tuple[int, str]]] = {
     "invalid_input": (422, "the input is not what the skill's `input_schema` says"),
     "too_many_executions": (429, "as many of the account's executions run as may at once"),
     "too_many_starts": (429, "the account has started as often in this minute as it may"),
+    "too_many_cancels": (429, "the account has cancelled too many that were never started"),
     "internal": (500, "a fault of ours"),
     "unavailable": (503, "the store can't be reached, or too much is asked for at once"),
     "draining": (503, "this server is shutting down; another one serves"),

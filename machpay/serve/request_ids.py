@@ -1,13 +1,14 @@
 """Request ids: every answer has one (``X-Request-Id``), and so has every line logged on the way to it.
 
 What a proxy or a client sends is taken over when it is well-formed, so that one id finds a request in
-the logs of all that it went through. :mod:`machpay.serve.application` gives them out.
+the logs of all that it went through: of the worker, too, that runs what it started. :mod:`machpay.serve.application` gives them out.
 """
 
 import logging
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -37,6 +38,21 @@ def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     # raised after it has left the application.
     _current.set(found.decode("ascii"))
     return found
+
+
+@contextmanager
+def under(given: object) -> Iterator[None]:
+    """Have what is done within the context be done under the id of a request of another process.
+
+    Args:
+        given: The id; what is no well-formed one counts as none.
+    """
+    known = isinstance(given, str) and _WELL_FORMED.fullmatch(given.encode(errors="replace"))
+    before = _current.set(str(given) if known else "")
+    try:
+        yield
+    finally:
+        _current.reset(before)
 
 
 class WithRequestId(logging.Filter):

@@ -218,6 +218,7 @@ class Surface:
             skill=await self.known_skill(caller, skill_id),
             input=asked.input,
             account=caller.account,
+            key=caller.key,
             idempotency_key=key,
             chosen_id=chosen_id,
             options=asked.options,

@@ -17,6 +17,7 @@ from machpay.serve.application import Application
 from machpay.serve.browser import browser_routes
 from machpay.serve.cors import Cors
 from machpay.serve.drain import Drain
+from machpay.serve.hosts import listens_locally
 from machpay.serve.inflight import InFlight
 from machpay.serve.memory import MemoryExecutions
 from machpay.serve.openapi import openapi_route
@@ -30,12 +31,15 @@ GRACE = 3
 """How long stopping waits for clients that take nothing, in s; others take no time."""
 
 
+LOOPBACK: Final = "127.0.0.1"
+
 _FORMAT: Final = "%(request)s%(message)s"
 
 
 def create_app(
     skills: Iterable[Skill],
     *,
+    host: str = LOOPBACK,
     origins: Collection[str] = (),
     max_body_bytes: int = MAX_BODY_BYTES,
     executions: MemoryExecutions | None = None,
@@ -46,6 +50,7 @@ def create_app(
 
     Args:
         skills: What it serves.
+        host: Where it listens. On loopback, it answers to no names but those of loopback and ``origins``.
         origins: Origins that browsers may call it from; see :class:`machpay.serve.cors.Cors`.
         max_body_bytes: The largest request body.
         executions: Made from ``skills`` when left out.
@@ -70,7 +75,7 @@ def create_app(
     served: dict[str, Any] = {
         "drain": ending,
         "streams": opened,
-        "access": Access(origins=origins),
+        "access": Access(origins=origins, local=listens_locally(host)),
         "max_body_bytes": max_body_bytes,
     }
     app = Application(
@@ -88,13 +93,20 @@ def create_app(
     return app
 
 
-def serve(skills: Iterable[Skill], *, host: str = "127.0.0.1", port: int = 8080) -> None:
+def serve(
+    skills: Iterable[Skill],
+    *,
+    host: str = LOOPBACK,
+    port: int = 8080,
+    origins: Collection[str] = (),
+) -> None:
     """Serve skills until the process is told to stop.
 
     Args:
         skills: What to serve.
         host: The address to listen on.
         port: The TCP port; 0 picks a free one.
+        origins: As for :func:`create_app`.
 
     Raises:
         ValueError: A skill has no handler, or two have the same id.
@@ -103,7 +115,7 @@ def serve(skills: Iterable[Skill], *, host: str = "127.0.0.1", port: int = 8080)
     served = list(skills)
     _log_request_ids()
     config = uvicorn.Config(
-        create_app(served),
+        create_app(served, host=host, origins=origins),
         host=host,
         port=port,
         lifespan="on",

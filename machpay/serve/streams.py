@@ -60,6 +60,7 @@ class OpenStream(Turn):
         "_context",
         "_limit",
         "_on_close",
+        "_over",
         "_release",
         "_resumable",
         "_timer",
@@ -83,6 +84,7 @@ class OpenStream(Turn):
         self._context = copy_context()
         self._on_close = on_close
         self._resumable = True
+        self._over = False
         self._timer: asyncio.TimerHandle | None = None
         self._release: Callable[[], object] | None = None
         self.sending_since: float | None = None
@@ -132,7 +134,7 @@ class OpenStream(Turn):
         if self._timer is not None and self._timer.when() > loop.time() + delay:
             self._timer.cancel()
             self._timer = None
-        if self._timer is None and self._resumable:
+        if self._timer is None and self._resumable and not self._over:
             self._timer = loop.call_later(delay, self.come)
 
     def leave_within(self, latest: float) -> None:
@@ -151,6 +153,7 @@ class OpenStream(Turn):
 
     def close(self) -> None:
         """Note that it is over; again and again if you like."""
+        self._over = True  # the connection may be another request's by now
         self._forget()
         if self._release is not None:
             release, self._release = self._release, None
@@ -160,6 +163,7 @@ class OpenStream(Turn):
     def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None  # else it would pass for one that comes sooner
 
 
 class Request:

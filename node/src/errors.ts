@@ -79,7 +79,10 @@ export class Unauthorized extends StreamError {}
 /** `insufficient_credit`: the account's credit does not cover what the start may cost. */
 export class InsufficientCredit extends StreamError {}
 
-/** `too_many_executions`, `too_many_starts`, `rate_limited`: too much at once; `retryAfter` says when to go on. */
+/**
+ * `too_many_executions`, `too_many_starts`, `too_many_cancels`, `rate_limited`: too much at once;
+ * `retryAfter` says when to go on.
+ */
 export class RateLimited extends StreamError {}
 
 /**
@@ -133,14 +136,6 @@ const KINDS: readonly (readonly [Kind, string, ...string[]])[] = [
   [IdempotencyMismatch, 'IdempotencyMismatch', 'idempotency_mismatch'],
   [Unauthorized, 'Unauthorized', 'unauthorized', 'forbidden', 'http_401', 'http_403'],
   [InsufficientCredit, 'InsufficientCredit', 'insufficient_credit'],
-  [
-    RateLimited,
-    'RateLimited',
-    'rate_limited',
-    'too_many_executions',
-    'too_many_starts',
-    'http_429',
-  ],
   [BudgetExceeded, 'BudgetExceeded', 'budget_exceeded'],
   [
     RateLimited,
@@ -148,6 +143,7 @@ const KINDS: readonly (readonly [Kind, string, ...string[]])[] = [
     'rate_limited',
     'too_many_executions',
     'too_many_starts',
+    'too_many_cancels',
     'http_429',
   ],
   [Unavailable, 'Unavailable', 'unavailable', 'draining', 'overloaded'],

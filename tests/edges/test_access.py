@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jwt
 import pytest
 from starlette.requests import Request
 
@@ -76,6 +77,40 @@ async def test_a_token_is_good_for_no_longer_than_its_account_has_a_key(
     assert await account(left, token) == "alice"
     await left.keyring.revoke(kept.id)
     assert await left.answer(token) == 401
+
+
+async def test_a_token_is_good_for_no_longer_than_the_key_that_it_was_made_with(
+    valkey_client: Client,
+) -> None:
+    edge = Edge(valkey_client, f"alice:{ALICE},ops:{BOB}:operator")
+    (leaked, kept), (other, _) = [await edge.keyring.create("carol") for _ in range(2)]
+    lent = {}
+    for shown in (leaked, other, ALICE, BOB):
+        caller = await edge.answer(shown)
+        assert isinstance(caller, Caller)
+        of = "carol" if shown == BOB else caller.account  # an operator lends for all
+        lent[shown] = (await edge.tokens.to_read(of, "exec_a", 60, key=caller.key)).token
+        assert (
+            caller.key not in jwt.decode(lent[shown], options={"verify_signature": False}).values()
+        )
+        by_token = await edge.answer(lent[shown])
+        assert isinstance(by_token, Caller)
+        assert (by_token.account, by_token.key) == (of, caller.key)
+    await edge.keyring.revoke(kept.id)
+    assert await edge.answer(lent[leaked]) == 401
+    assert [await account(edge, lent[key]) for key in (other, ALICE, BOB)] == [
+        "carol",
+        "alice",
+        "carol",
+    ]
+    # Alice's key was taken out of the setting, and she has another one; so was the operator's.
+    await edge.keyring.create("alice")
+    later = Edge(valkey_client, f"alice:{ALICE[::-1]}")
+    assert [await later.answer(lent[key]) for key in (ALICE, BOB)] == [401, 401]
+    assert await account(later, lent[other]) == "carol"
+    # One that an operator lent ends with the account's last key, too.
+    await edge.keyring.revoke(other)
+    assert await edge.answer(lent[BOB]) == 401
 
 
 async def test_a_key_in_redis_is_good_until_it_is_revoked(valkey_client: Client) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import shared.log
 from edge import reach
 from edge.executions import RedisExecutions
 from edge.hub import Hub
@@ -346,6 +347,27 @@ async def test_a_cancellation_bars_nobody_elses_start(edge: Edge) -> None:
     assert await refusal(edge.executions.cancel("mine", BOB)) == (404, "execution_not_found")
 
 
+async def test_who_cancels_made_up_ids_for_ever_fills_nothing_and_loses_no_cancel(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared.log, "MOST_BARS", 3)
+    await edge.executions.start(CHOSEN)
+    for name in ("a", "b", "c", "a"):
+        await edge.executions.cancel(name, ALICE)
+    for name in ("d", "e"):
+        with pytest.raises(ApiError) as refused:
+            await edge.executions.cancel(name, ALICE)
+        assert (refused.value.status, refused.value.code) == (429, "too_many_cancels")
+        assert 3500 < (refused.value.retry_after or 0) <= 3600
+    assert len(await edge.redis.keys("*:bar:alice")) == 3
+    # What is barred already, or there, is cancelled all the same; and so is what is another account's.
+    await edge.executions.cancel("b", ALICE)
+    await edge.executions.cancel("mine", ALICE)
+    assert (await edge.executions.describe("mine", ALICE)).status == "cancelled"
+    await edge.executions.cancel("d", BOB)
+    assert 0 < await edge.redis.pttl("machpay:bars:alice") <= 3600 * 1000
+
+
 @pytest.mark.parametrize("name", ["exec_a", "exec_", "a.b", "a" * 65, ""])
 async def test_an_id_that_nobody_can_choose_is_not_barred(edge: Edge, name: str) -> None:
     assert await refusal(edge.executions.cancel(name, ALICE)) == (404, "execution_not_found")
@@ -420,12 +442,12 @@ async def test_whatever_comes_first_a_start_and_a_stop_are_one_cancelled_executi
     assert 0 < len(runner.claimed) < 200
 
 
-TAKES = {"type": "object", "properties": {"n": {"type": "string"}}}
+TAKES: dict[str, object] = {"type": "object", "properties": {"n": {"type": "string"}}}
 
 
-def taking(request: StartRequest) -> StartRequest:
+def taking(request: StartRequest, schema: dict[str, object] = TAKES) -> StartRequest:
     """The same start, of a skill that has said since that it takes something else."""
-    skill = msgspec.structs.replace(request.skill, input_schema=TAKES)
+    skill = msgspec.structs.replace(request.skill, input_schema=schema)
     return msgspec.structs.replace(request, skill=skill)
 
 
@@ -446,3 +468,22 @@ async def test_a_start_that_was_taken_is_found_whatever_the_skill_takes_now(
     other = msgspec.structs.replace(taking(request_), input={"n": 2})
     assert await refusal(edge.executions.start(other)) == (422, "idempotency_mismatch")
     assert await edge.queued() == 1
+
+
+async def test_what_an_edge_cannot_check_is_refused_unless_it_was_taken_before(
+    edge: Edge, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker of another release announced a schema that this edge can't compute."""
+    beyond: dict[str, object] = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "pattern": "(?<!a)b"}},
+    }
+    first = await edge.executions.start(CHOSEN)
+    assert (await edge.executions.start(taking(CHOSEN, beyond))).execution_id == first.execution_id
+    for request in (REQUEST, KEYED):
+        with pytest.raises(ApiError) as refused:
+            await edge.executions.start(taking(request, beyond))
+        assert (refused.value.status, refused.value.code) == (503, "unavailable")
+        assert refused.value.retry_after
+    assert await edge.queued() == 1
+    assert "a skill's input schema can't be used" in caplog.text

@@ -1,5 +1,7 @@
 """Open streams whose key is revoked."""
 
+import time
+
 import pytest
 
 import edge.revocation
@@ -27,8 +29,10 @@ def opened(streams: Streams, caller: Caller | None) -> OpenStream:
     return stream
 
 
-def by_token(account: str) -> Caller:
-    return Caller(account=account, token=Token(id="t", account=account), credential=True)
+def by_token(account: str, key: str = "") -> Caller:
+    made_with = digest_of(key).hex() if key else ""
+    token = Token(id="t", account=account, key=made_with)
+    return Caller(account=account, token=token, key=made_with, credential=True)
 
 
 async def test_what_was_opened_by_what_is_revoked_ends_and_nothing_else(
@@ -48,26 +52,49 @@ async def test_what_was_opened_by_what_is_revoked_ends_and_nothing_else(
         opened(streams, keyed("dave", kept)),
         opened(streams, by_token("dave")),
         opened(streams, by_token("alice")),
+        opened(streams, by_token("dave", kept)),
+        opened(streams, by_token("alice", "alices-key-0123456789")),
         opened(streams, Caller(account="alice", credential=True)),
         opened(streams, None),  # who that is, is being found out
     ]
     go = [
         opened(streams, keyed("carol", gone)),
         opened(streams, by_token("carol")),
+        opened(streams, by_token("dave", gone)),  # who has a key, but it was not made with that one
         opened(streams, Caller()),  # from before there were keys
     ]
     bare = opened(streams, keyed("carol", gone))
     bare.stay()  # it can't be resumed: it has to go all the same
     go.append(bare)
     await revocation.look()
-    await until(lambda: go[2].came, "who showed nothing has to go")
-    assert [stream.came for stream in go] == [False, False, True, False]
+    await until(lambda: go[3].came, "who showed nothing has to go")
+    assert [stream.came for stream in go] == [False, False, False, True, False]
     await ring.revoke(revoked.id)
     await revocation.look()
     await until(lambda: all(stream.came for stream in go), "what was revoked has to go")
     assert not any(stream.came for stream in stay)
     for stream in (*stay, *go):
         stream.close()
+
+
+async def test_what_cannot_be_resumed_has_to_go_however_old_it_is(
+    valkey_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.revocation, "SPREAD", 0.0)
+    ring, streams = Keyring(valkey_client), Streams(max_age=0.01)
+    stream = opened(streams, Caller())
+    stream.stay()
+    opened_at = time.monotonic()
+    await until(lambda: time.monotonic() > opened_at + 0.05, "it is older than others become")
+    assert not stream.came
+    await Revocation(streams, Accounts(""), ring, Door(ring, closed=True)).look()
+    await until(lambda: stream.came, "who showed nothing has to go")
+    stream.close()
+    # One that is over meanwhile has no timer any more: its connection is another request's.
+    over = opened(streams, Caller())
+    over.close()
+    over.leave_within(0.0)
+    assert over._timer is None
 
 
 async def test_without_keys_or_without_redis_no_stream_ends(valkey_client: Client) -> None:

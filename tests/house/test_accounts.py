@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.accounts import Account, Accounts
+from shared.accounts import Account, Accounts, digest_of
 
 KEY, OTHER, THIRD = "k" * 16, "mp_0123456789abcdef", "x" * 40
 
@@ -10,11 +10,11 @@ KEY, OTHER, THIRD = "k" * 16, "mp_0123456789abcdef", "x" * 40
 def test_a_key_is_found_and_nothing_else() -> None:
     accounts = Accounts(f" {KEY}, acme:{OTHER} ,ops:{THIRD}:operator,")
     assert len(accounts) == 3
-    assert accounts.find(KEY) == Account("default")
-    assert accounts.find(OTHER) == Account("acme")
-    assert accounts.find(THIRD) == Account("ops", operator=True)
+    assert accounts.find(digest_of(KEY).hex()) == Account("default")
+    assert accounts.find(digest_of(OTHER).hex()) == Account("acme")
+    assert accounts.find(digest_of(THIRD).hex()) == Account("ops", operator=True)
     for wrong in ("", KEY[:-1], f"{KEY}k", KEY.upper(), f"acme:{OTHER}", "ü" * 16, "\udc80"):
-        assert accounts.find(wrong) is None
+        assert accounts.find(digest_of(wrong).hex()) is None
 
 
 def test_no_key_is_kept() -> None:

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from machpay import Skill, SkillError, SkillInput
 from machpay._position import Position
 from machpay.pricing import Pricing
+from machpay.serve.request_ids import WithRequestId, request_id
 from shared.entry import Entry
 from shared.jobs import Execute
 from shared.ledger import Ledger
@@ -89,6 +90,21 @@ async def start(
     await log.start("e", b"{}", job.terms, ttl=100)
     fields: dict[str, object] = msgspec.to_builtins(job, builtin_types=(bytes,))
     return fields
+
+
+async def test_what_a_worker_logs_of_it_has_the_id_of_its_request(
+    log: EventLog, executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(WithRequestId())
+    for given, tag in (("a-1", "[a-1] "), ("a\nb", ""), (b"a", ""), (None, "")):
+        caplog.clear()
+        job = await start(log, "broken")
+        assert "request_id" not in job  # as in jobs of older releases
+        await executor.execute({}, **({**job, "request_id": given} if given else job))
+        [failed] = [record for record in caplog.records if record.exc_info]
+        assert (getattr(failed, "request", None), request_id()) == (tag, "")
+        assert (await last(log)).type == b"error"
+        await log._redis.flushdb()
 
 
 async def last(log: EventLog) -> Entry:

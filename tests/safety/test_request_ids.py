@@ -126,6 +126,18 @@ def test_the_log_has_a_failure_under_its_id(guarded: System, broken: None) -> No
     wait_until(lambda: line.search(log.read_text()), "the failure is logged under its id")
 
 
+def test_one_id_finds_a_failure_at_the_edge_and_at_the_worker(
+    guarded: System, broken: None
+) -> None:
+    raw(guarded.port, request("GET", BROKEN, b"", BEARER, "X-Request-Id: both-1"))
+    started = request("POST", "/v1/skills/fails/stream", b"{}", BEARER, "X-Request-Id: both-1")
+    assert check(raw(guarded.port, started).body)[-1].event == "error"
+    for process, said in (("edge.1", "uvicorn.error"), ("worker.1", "machpay")):
+        line = re.compile(rf"^\S+ ERROR +{said}\S*: \[both-1\] ", re.MULTILINE)
+        log = guarded.children[process].log
+        wait_until(lambda: line.search(log.read_text()), f"{process} says it")  # noqa: B023 - at once
+
+
 def test_pages_may_read_it(guarded: System) -> None:
     """Where pages may call at all: see the test of CORS in ``tests/system``."""
     from machpay.serve.cors import EXPOSE_HEADERS

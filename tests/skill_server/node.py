@@ -102,8 +102,10 @@ class NodeGates:
 class NodeServed:
     """A server in the host; see :class:`tests.skill_server.serving.Served`."""
 
-    def __init__(self, host: Host, skills: Sequence[str], settings: dict[str, Any]) -> None:
-        started = host.do("serve", skills=list(skills), settings=settings)
+    def __init__(
+        self, host: Host, skills: Sequence[str], settings: dict[str, Any], address: str
+    ) -> None:
+        started = host.do("serve", skills=list(skills), settings=settings, host=address)
         self._host = host
         self._id = started["server"]
         self.port: int = started["port"]
@@ -137,9 +139,11 @@ class NodeSide:
         self.gates = NodeGates()
 
     @contextmanager
-    def serve(self, *, skills: Sequence[str], **settings: Any) -> Iterator[NodeServed]:
+    def serve(
+        self, *, skills: Sequence[str], host: str = "127.0.0.1", **settings: Any
+    ) -> Iterator[NodeServed]:
         named = {_NAMES.get(name, name): value for name, value in settings.items()}
-        served = self.gates.served = NodeServed(self.host, skills, named)
+        served = self.gates.served = NodeServed(self.host, skills, named, host)
         try:
             yield served
         finally:

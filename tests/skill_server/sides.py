@@ -46,7 +46,7 @@ class Serve(Protocol):
 
         Args:
             skills: What it serves, by id.
-            settings: ``origins``, ``max_body_bytes``, ``body_timeout``, ``send_timeout``,
+            settings: ``host``, ``origins``, ``max_body_bytes``, ``body_timeout``, ``send_timeout``,
                 ``heartbeat``: those of the server that differ from its defaults.
         """
         ...

@@ -1,6 +1,7 @@
 """Requests: what is refused, how, and that nothing starts by it."""
 
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -610,6 +611,60 @@ def test_configured_origins_may(
             assert answer.header("access-control-allow-credentials") is None
             assert answer.header("vary") == "Origin"
     assert gates.runs == (0 if allowed is None else 1)
+
+
+def to_host(host: str, path: str = "/v1/skills") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+
+
+def test_on_loopback_no_name_but_its_own_leads_to_it(serve: Serve) -> None:
+    """DNS rebinding: a page's own name was made to resolve to this machine."""
+    with serve(origins=["https://app.example:8443"]) as served:
+        for host in ("localhost:8080", "LOCALHOST", "a.localhost", "192.168.1.7:80", "[::1]:8080"):
+            assert served.raw(to_host(host)).status == 200, host
+        assert served.raw(to_host("app.example")).status == 200
+        for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "[::1"):
+            assert error_of(served.raw(to_host(host))) == (403, "forbidden"), host
+        for path in (f"/v1/executions/{EXECUTION}", f"/v1/executions/{EXECUTION}/stream"):
+            assert error_of(served.raw(to_host("evil.example", path))) == (403, "forbidden")
+        started = request("POST", STREAM, b"{}").replace(b"Host: ", b"Host: evil.example\r\nX: ")
+        assert error_of(served.raw(started)) == (403, "forbidden")
+        # Whether it lives is no secret, and balancers ask by any name.
+        assert served.raw(to_host("evil.example", "/healthz")).status == 200
+
+
+def test_told_to_listen_for_others_it_answers_to_any_name(serve: Serve) -> None:
+    """As a worker calls it that has ``MACHPAY_REMOTE_SKILLS=http://skills.internal:9000``."""
+    for settings in ({"host": "0.0.0.0"}, {"origins": ["*"]}):
+        with serve(**settings) as served:
+            assert served.raw(to_host("skills.internal:9000")).status == 200
+
+
+def test_a_request_has_one_host_and_every_answer_an_id(served: Server) -> None:
+    seen = set()
+    for status, message in (
+        (200, request("GET", "/healthz")),
+        (200, request("GET", "/v1/skills", b"", "Expect: nothing")),
+        (200, request("POST", STREAM, b"{}")),
+        (204, request("OPTIONS", STREAM, b"", "Origin: https://app.example")),
+        (400, request("POST", STREAM, b"{")),
+        (400, to_host("localhost").replace(b"Host: localhost\r\n", b"")),
+        (400, to_host("localhost\r\nHost: localhost")),
+        (400, request("GET", "/v1/skills", b"", "Authorization: a", "Authorization: b")),
+        (404, request("GET", "/nope")),
+        (405, request("PUT", "/v1/skills")),
+    ):
+        answer = served.raw(message)
+        assert answer.status == status, message
+        found = answer.header("x-request-id") or ""
+        assert re.fullmatch("[0-9a-f]{32}", found), message
+        seen.add(found)
+    assert len(seen) == 10
+    for given, kept in (("A.b_c-9", True), ("x" * 64, True), ("x" * 65, False), ("a b", False)):
+        answer = served.raw(request("GET", "/healthz", b"", f"X-Request-Id: {given}"))
+        assert (answer.header("x-request-id") == given) is kept
+    two = request("GET", "/healthz", b"", "X-Request-Id: one", "X-Request-Id: two")
+    assert served.raw(two).header("x-request-id") not in {"one", "two", "one, two"}
 
 
 def test_http_1_0_gets_a_stream_too(served: Server) -> None:

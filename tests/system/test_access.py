@@ -132,7 +132,11 @@ def test_a_key_that_was_made_meanwhile_is_good_until_it_is_revoked(
         return asyncio.run(run())
 
     key, kept = on_keyring(lambda ring: ring.create("carol"))
-    theirs, foreign = started(call, key), started(call)
+    other, _ = on_keyring(lambda ring: ring.create("carol"))
+    theirs, foreign, others = started(call, key), started(call), started(call, other)
+    starter = lent(call, {"skill_id": "count"}, key)
+    reader = lent(call, {"execution_id": theirs["execution_id"]}, key)
+    page = call("POST", "/v1/skills/count/executions", 202, starter, json={}).json()
     assert "event: end" in call("GET", theirs["stream_url"], 200, key).text
     call("GET", theirs["status_url"], 404, ALICE)
     call("GET", foreign["status_url"], 404, key)
@@ -140,8 +144,11 @@ def test_a_key_that_was_made_meanwhile_is_good_until_it_is_revoked(
     on_keyring(lambda ring: ring.revoke(kept.id))
     for path in ("/v1/skills", theirs["status_url"], theirs["stream_url"]):
         assert code(call("GET", path, 401, key)) == "unauthorized"
-    # What carol lent ends with her last key; and other keys go on.
-    call("GET", theirs["stream_url"], 401, params={"token": theirs["stream_token"]})
+    # What was lent with it ends, too, whatever other keys carol has; what those lent goes on.
+    for token in (theirs["stream_token"], starter, reader, page["stream_token"]):
+        call("GET", theirs["stream_url"], 401, params={"token": token})
+    call("GET", theirs["status_url"], 200, other)
+    call("GET", others["stream_url"], 200, params={"token": others["stream_token"]})
     call("GET", foreign["status_url"], 200, ALICE)
 
 
@@ -309,7 +316,7 @@ def test_a_token_that_is_wrong_expired_or_forged_is_nobody(call: Call) -> None:
     mine = started(call)
     token = mine["stream_token"]
     claims = jwt.decode(token, options={"verify_signature": False})
-    assert set(claims) == {"sub", "exp", "execution", "aud", "jti"}
+    assert set(claims) == {"sub", "exp", "execution", "aud", "jti", "key"}
     head, body, signature = token.split(".")
     older = lent(call, {"execution_id": mine["execution_id"], "expires_in": 1})
     wait_until(

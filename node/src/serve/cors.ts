@@ -4,7 +4,7 @@ import type { Exchange } from './exchange.js';
 
 const ALLOW_HEADERS = 'last-event-id, authorization, content-type, idempotency-key';
 const ALLOW_METHODS = 'GET, HEAD, POST, PUT, OPTIONS';
-const EXPOSE_HEADERS = 'idempotency-replayed, location, retry-after';
+const EXPOSE_HEADERS = 'idempotency-replayed, location, retry-after, x-request-id';
 const MAX_AGE = '600';
 
 /** Answers `OPTIONS`, and lets the configured origins read what is served. */

@@ -1,6 +1,7 @@
 /** One request and its answer, as the routes see them. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { REQUEST_ID, requestId } from './requestIds.js';
 
 /** Headers of an answer. */
 export type Headers = Readonly<Record<string, string | number>>;
@@ -12,6 +13,8 @@ export class Exchange {
   /** The path, decoded. */
   readonly path: string;
   readonly query: URLSearchParams;
+  /** What finds it in the logs of all that it went through. */
+  readonly requestId: string;
   /** The client waits for a word before it sends its body (`Expect: 100-continue`). */
   readonly asksFirst: boolean;
 
@@ -27,6 +30,8 @@ export class Exchange {
     const [path = '', query = ''] = split(request.url ?? '');
     this.path = decoded(path);
     this.query = new URLSearchParams(query);
+    this.requestId = requestId(this.header(REQUEST_ID));
+    response.setHeader(REQUEST_ID, this.requestId);
   }
 
   /** The request's method. */

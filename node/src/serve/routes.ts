@@ -52,6 +52,8 @@ type Answer = (exchange: Exchange, id: string) => void | Promise<void>;
 /** A path, and what answers each method; HEAD is a GET. */
 export interface Route {
   readonly path: RegExp;
+  /** It says nothing but that the process lives: by whatever name it is asked. */
+  readonly open?: true;
   readonly methods: Readonly<Record<string, Answer>>;
 }
 
@@ -112,7 +114,11 @@ export class Surface {
         path: /^\/v1\/executions\/([^/]+)\/cancel$/,
         methods: { POST: (exchange, id) => this.#cancel(exchange, id) },
       },
-      { path: /^\/healthz$/, methods: { GET: (exchange) => sendJson(exchange, { status: 'ok' }) } },
+      {
+        path: /^\/healthz$/,
+        open: true,
+        methods: { GET: (exchange) => sendJson(exchange, { status: 'ok' }) },
+      },
     ];
   }
 

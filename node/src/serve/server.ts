@@ -15,7 +15,7 @@ import { ClientLeft } from './requests.js';
 import { errorJson, HEADERS, sendError } from './responses.js';
 import { noSuchRoute, type Route, Surface } from './routes.js';
 import { closeOnSignals } from './signals.js';
-import { Sites } from './sites.js';
+import { isLoopback, Sites } from './sites.js';
 
 /** How long closing waits for clients that take nothing, in ms; others take no time. */
 const GRACE = 3000;
@@ -29,7 +29,8 @@ export interface ServeOptions {
   readonly port?: number | undefined;
   /**
    * The address to listen on; `127.0.0.1` when left out. There is no authentication: keep it on
-   * loopback or behind something that has.
+   * loopback or behind something that has. On loopback, it answers to `localhost`, to IP addresses and
+   * to the hosts of `origins`: whoever has a name can make it lead to your machine.
    */
   readonly host?: string | undefined;
   /** Origins that browsers may call it from, e.g. `https://app.example`; `*` is any, none by default. */
@@ -70,10 +71,13 @@ export class SkillServer {
   readonly #executions: MemoryExecutions;
   readonly #clients: Clients;
   readonly #cors: Cors;
+  readonly #sites: Sites;
   readonly #pipelines = new Pipelines();
   readonly #routes: readonly Route[];
   /** Requests that are not over. */
   readonly #exchanges = new Set<Exchange>();
+  /** It is for this machine alone. */
+  #local = true;
   #draining = false;
   #closed: Promise<void> | undefined;
   #forgetSignals: () => void = () => {};
@@ -86,20 +90,25 @@ export class SkillServer {
    */
   constructor(skills: readonly Skill[], settings: Settings = SETTINGS) {
     this.#executions = new MemoryExecutions(skills, settings.memory);
-    this.#server = createServer();
+    // Who names no host is answered by us: Node.js would say nothing, and give no id.
+    this.#server = createServer({ requireHostHeader: false });
     this.#clients = new Clients(this.#server, settings.sendTimeout);
     this.#cors = new Cors(settings.origins);
+    this.#sites = new Sites(settings.origins, () => this.#local);
     const body = { maxBytes: settings.maxBodyBytes, timeout: settings.bodyTimeout };
     const surface = new Surface({
       executions: this.#executions,
       body,
       heartbeat: settings.heartbeat,
       draining: () => this.#draining,
-      sites: new Sites(settings.origins),
+      sites: this.#sites,
     });
     this.#routes = [...surface.routes(), new Browser(surface, this.#executions, body).route()];
     this.#server.on('request', (request, response) => this.#serve(request, response, false));
     this.#server.on('checkContinue', (request, response) => this.#serve(request, response, true));
+    this.#server.on('checkExpectation', (request, response) =>
+      this.#serve(request, response, false),
+    );
     this.#server.on('clientError', (_error, socket) => this.#refuseNoise(socket as Socket));
   }
 
@@ -138,6 +147,7 @@ export class SkillServer {
       this.#server.once('error', failed);
       this.#server.listen(port, host, () => {
         this.#server.off('error', failed);
+        this.#local = isLoopback(this.#address.address);
         resolve();
       });
     });
@@ -224,6 +234,7 @@ export class SkillServer {
         this.#exchanges.delete(exchange);
         return;
       }
+      refuseAmbiguous(exchange);
       if (!this.#cors.answer(exchange)) {
         await this.#answer(exchange);
       }
@@ -256,8 +267,20 @@ export class SkillServer {
     if (!answer) {
       throw noSuchRoute(route);
     }
+    if (route.open === undefined) {
+      this.#sites.refuseOtherNames(exchange);
+    }
     const id = route.path.exec(exchange.path)?.[1] ?? '';
     return route.methods[method]?.(exchange, id);
+  }
+}
+
+/** Refuses a request of two hosts, or of none (RFC 9112, 3.2), and of two credentials. */
+function refuseAmbiguous(exchange: Exchange): void {
+  const hosts = exchange.header('host').length;
+  const wanted = exchange.request.httpVersion === '1.1' ? 1 : 0;
+  if (hosts < wanted || hosts > 1 || exchange.header('authorization').length > 1) {
+    throw badRequest('A request has one Host, and at most one Authorization.');
   }
 }
 
@@ -265,7 +288,7 @@ function refuse(exchange: Exchange, error: unknown): void {
   if (error instanceof ApiError) {
     sendError(exchange, error);
   } else if (!(error instanceof ClientLeft)) {
-    report('machpay: a request could not be answered', error);
+    report(`[${exchange.requestId}] machpay: a request could not be answered`, error);
     if (exchange.answered) {
       exchange.response.destroy();
     }

@@ -3,7 +3,7 @@
  *
  * | command | answer |
  * | --- | --- |
- * | `{"do": "serve", "skills": [id, ...], "settings": {...}}` | `{"server", "port"}` |
+ * | `{"do": "serve", "skills": [id, ...], "settings": {...}, "host"}` | `{"server", "port"}` |
  * | `{"do": "open", "server", "gate"}` | `{}` |
  * | `{"do": "look", "server"}` | `{"runs", "finished", "requests", "connections"}` |
  * | `{"do": "drain", "server"}` | `{}`, when the drain has begun |
@@ -19,6 +19,7 @@ interface Command {
   readonly server: number;
   readonly skills: readonly string[];
   readonly settings: Record<string, unknown>;
+  readonly host: string;
   readonly gate: string;
 }
 
@@ -46,10 +47,10 @@ async function obey(command: Command): Promise<Record<string, unknown>> {
   return {};
 }
 
-async function serve({ skills, settings }: Command): Promise<Record<string, unknown>> {
+async function serve({ skills, settings, host }: Command): Promise<Record<string, unknown>> {
   const gates = new Gates();
   const server = new SkillServer(gates.named(skills), { ...SETTINGS, ...settings });
-  await server.listen(0, '127.0.0.1');
+  await server.listen(0, host);
   hosted.push({ server, gates });
   return { server: hosted.length - 1, port: server.port };
 }
