@@ -1,6 +1,7 @@
 """Engines: the tests of what lives in Redis run against fakeredis and a real Valkey alike."""
 
 import os
+import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,10 @@ from tests.order import rank
 # Tests start hundreds of processes. Where that is set, each of them compiles all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A job in the background has no Ctrl-C, nor have its children: those that are sent one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
