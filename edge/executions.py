@@ -274,10 +274,9 @@ class RedisExecutions:
         if await self._bar(execution_id, caller.account):
             return
         await self._summary(execution_id, caller, ORIGIN)
+        # Nobody pays for the time in which their execution had no worker.
         running = True
-        with suppress(
-            Unavailable
-        ):  # nobody pays for the time in which their execution had no worker
+        with suppress(Unavailable):
             async with reachable():
                 running = await self._queue.leased(execution_id)
         async with reachable():

@@ -1,14 +1,14 @@
 """The bill: what an execution used, and what is paid for it. The log decides, and nothing else.
 
-==========================================  ====================================================
-the log ends with                           it pays
-==========================================  ====================================================
-``end``                                     base, tokens and seconds, as the event says
-``error`` ``cancelled``, ``budget_exceeded``  the same for what was delivered; nothing when that is
-                                            not a single chunk
-``error`` ``timeout`` that its caller set   the same
-any other ``error``                         nothing
-==========================================  ====================================================
+=============================================  ====================================================
+the log ends with                              it pays
+=============================================  ====================================================
+``end``                                        base, tokens and seconds, as the event says
+``error`` ``cancelled``, ``budget_exceeded``   the same for what was delivered; nothing when that is
+                                               not a single chunk
+``error`` ``timeout`` that its caller set      the same
+any other ``error``                            nothing
+=============================================  ====================================================
 
 What was delivered stands beside the log's last event (``append.lua``), whoever wrote that.
 """
