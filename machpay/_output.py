@@ -269,7 +269,8 @@ class Output:
     def tokens(self) -> int:
         """Count output tokens.
 
-        The last report counts, else the sum over chunks, else the tokenizer's count or an estimate. What an earlier attempt delivered is in it, as it was counted then where that is known.
+        The last report counts, else the sum over chunks, else the tokenizer's count or an estimate.
+        What an earlier attempt delivered is in it, as it was counted then where that is known.
         """
         if self._reported is not None:
             return self._before + self._reported
